@@ -1,0 +1,22 @@
+"""Put the repository on Python's path, and end a script the way a user can read."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script; a user's mistake ends it with one line and status 2, Ctrl-C with 130."""
+    from src.conventions import UserError
+
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,86 @@
+"""Show what the loader reads: counts, encodings, depths in metres, problems, and a contact sheet.
+
+python scripts/inspect_data.py --data nyu --data-dir path/to/nyu
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from _options import Parser, add_data_options, bar_options, open_data
+from _root import run
+
+from src.conventions import UserError
+from src.data.frame import Pairs
+from src.data.sources import SPLITS
+from src.data.survey import Survey, survey
+from src.viewing.figures import draw_contact_sheet
+
+PROBLEMS_SHOWN = 10
+SCENES_SHOWN = 5
+FRAMES_SHOWN = 24
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    add_data_options(parser, kind="auto", validation=0.1)
+    parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help="the contact sheet")
+    parser.add_argument("--all-scenes", action="store_true", help="count every scene, not only the largest")
+    options = parser.parse_args(sys.argv[1:])
+    data = open_data(options)
+    shown = []
+    broken = 0
+    for split in SPLITS:
+        try:
+            pairs = data.open(split, options.limit)
+        except UserError as error:
+            print(f"\n{split}: {error}")
+            broken += 1
+            continue
+        found = survey(pairs, partial(tqdm, desc=f"reading {split}", **bar_options()))
+        print(describe(split, found, None if options.all_scenes else SCENES_SHOWN))
+        broken += len(found.problems)
+        shown += sample_frames(pairs, FRAMES_SHOWN // len(SPLITS))
+    if shown:
+        draw_contact_sheet(shown, options.out)
+        print(f"\ncontact sheet  {options.out}")
+    if broken:
+        raise UserError(f"{broken} problems, named above. Mend or remove those files.")
+
+
+def describe(split: str, found: Survey, scenes_shown: int | None) -> str:
+    """Put a survey into words."""
+    scenes = found.scenes.most_common(scenes_shown)
+    lines = [
+        f"\n{split}: {found.frames} frames of {len(found.scenes)} scenes",
+        "  largest scenes  " + ", ".join(f"{name} {count}" for name, count in scenes),
+        "  frame size      " + ", ".join(f"{w}x{h} px: {count}" for (w, h), count in found.sizes_px.most_common()),
+        "  depth stored    " + ", ".join(f"{name}: {count}" for name, count in found.encodings.most_common()),
+        f"  valid depth     {found.valid:.1%} of the pixels",
+        "  depth in metres " + "  ".join(f"{name} {value:.2f}" for name, value in found.depth_m.items()),
+        f"  problems        {len(found.problems) or 'none'}",
+        *(f"    {problem}" for problem in found.problems[:PROBLEMS_SHOWN]),
+    ]
+    if len(found.problems) > PROBLEMS_SHOWN:
+        lines.append(f"    and {len(found.problems) - PROBLEMS_SHOWN} more")
+    return "\n".join(lines)
+
+
+def sample_frames(pairs: Pairs, count: int) -> list:
+    """Take readable frames, evenly over the source."""
+    frames = []
+    for index in sorted({len(pairs) * place // count for place in range(count)}):
+        try:
+            frame = pairs[index]
+        except UserError:
+            continue
+        frames.append((pairs.names[index], frame.image, frame.depth_m * frame.valid))
+    return frames
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""Files and generated rooms, turned into batches of photo, depth and mask."""

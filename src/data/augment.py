@@ -1,0 +1,92 @@
+"""Paired augmentation: photo, depth and mask are stacked, transformed once, and split again."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX
+from src.data.packed import Batch
+
+
+class Augmentation(NamedTuple):
+    """How far each random change may go. `Augmentation.none()` changes nothing."""
+
+    flip: float = 0.5
+    """Probability of a mirror image."""
+    zoom: float = 0.65
+    """Smallest side of the crop, as a share of the frame's; the largest is 1."""
+    rotation_deg: float = 5.0
+    gamma: float = 1.25
+    gain: float = 1.15
+    """Of each colour channel on its own; it and the next are factors, as likely to divide as to multiply."""
+    brightness: float = 1.2
+
+    @classmethod
+    def none(cls) -> Augmentation:
+        """Leave every frame as it is."""
+        return cls(flip=0, zoom=1, rotation_deg=0, gamma=1, gain=1, brightness=1)
+
+
+def augment(batch: Batch, how: Augmentation, *, aspect: float, generator: torch.Generator) -> Batch:
+    """Transform a stored batch at random and bring it to the network's sizes.
+
+    A crop with side `s` shows things 1/s times as large, which is what the camera would see from
+    s times the distance: metric depth is multiplied by s.
+
+    **Shape**: image (B, 3, S, S) uint8, depth and mask (B, 1, S/k, S/k) ->
+    image (B, 3, 224, 224) in [0, 1], depth and mask (B, 1, 56, 56).
+    **Units**: metres; `aspect` is width / height of the frames before they were squared.
+    """
+    theta, side = draw_transforms(len(batch.image), how, aspect=aspect, generator=generator)
+    warped = transform(batch, theta.to(batch.image.device))
+    depth_m = warped.depth_m * side.to(batch.image.device).view(-1, 1, 1, 1)
+    return Batch(photometric(warped.image, how, generator=generator), depth_m, warped.valid)
+
+
+def draw_transforms(
+    count: int, how: Augmentation, *, aspect: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw a flip, crop and rotation per frame: affine maps (B, 2, 3) from output to input, sides (B,)."""
+    chance, size, across, down, turn = torch.rand(5, count, generator=generator)
+    mirror = 1 - 2 * (chance < how.flip).float()
+    side = how.zoom + (1 - how.zoom) * size
+    angle = (2 * turn - 1) * math.radians(how.rotation_deg)
+    # Coordinates run from -1 to 1 both ways; `aspect` makes the turn one of the frame before it was squared.
+    rows = [
+        torch.stack([side * mirror * angle.cos(), -side * angle.sin() / aspect, (1 - side) * (2 * across - 1)], dim=1),
+        torch.stack([side * mirror * angle.sin() * aspect, side * angle.cos(), (1 - side) * (2 * down - 1)], dim=1),
+    ]
+    return torch.stack(rows, dim=1), side
+
+
+def transform(batch: Batch, theta: Tensor) -> Batch:
+    """Apply one affine map per frame to the stack of photo, depth and mask.
+
+    Depth travels multiplied by its mask and is divided by it at the end, so that invalid pixels, and
+    those that the map fetches from outside the frame, never bleed into valid ones.
+    """
+    size = batch.image.shape[-2:]
+    depth = torch.cat([batch.depth_m * batch.valid, batch.valid.float()], dim=1)
+    stack = torch.cat([batch.image.float() / 255, F.interpolate(depth, size, mode="nearest")], dim=1)
+
+    grid = F.affine_grid(theta, [len(stack), 5, IMAGE_SIZE_PX, IMAGE_SIZE_PX], align_corners=False)
+    stack = F.grid_sample(stack, grid, align_corners=False)
+
+    image, depth = stack[:, :3], F.avg_pool2d(stack[:, 3:], IMAGE_SIZE_PX // DEPTH_SIZE_PX)
+    total, share = depth.split(1, dim=1)
+    valid = share > 0.5
+    return Batch(image, torch.where(valid, total / share.clamp(min=0.5), 0), valid)
+
+
+def photometric(image: Tensor, how: Augmentation, *, generator: torch.Generator) -> Tensor:
+    """Change gamma, colour balance and brightness of the photo: (B, 3, H, W) in [0, 1] -> the same."""
+    exponents = 2 * torch.rand(len(image), 5, generator=generator) - 1
+    gamma = how.gamma ** exponents[:, :1]
+    gain = how.gain ** exponents[:, 1:4] * how.brightness ** exponents[:, 4:]
+    gamma, gain = (factor[..., None, None].to(image.device) for factor in (gamma, gain))
+    return (image**gamma * gain).clamp(0, 1)

@@ -1,0 +1,106 @@
+"""One frame: a photo and its depth in metres, read by what each file itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from src.conventions import UserError
+
+
+class Frame(NamedTuple):
+    """A photo and, at each of its pixels, the distance along the optical axis.
+
+    **Shape**: image (H, W, 3) uint8; depth_m (H, W) float32; valid (H, W) bool.
+    **Units**: metres; 0 where nothing was measured. `valid` marks the pixels to learn from.
+    """
+
+    image: NDArray[np.uint8]
+    depth_m: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+class Pairs(Protocol):
+    """What every source of frames offers: names, scenes, and the frames themselves, in order."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """One per frame, for messages and result files."""
+
+    @property
+    def scenes(self) -> Sequence[str]:
+        """One per frame: frames of one scene are near-copies and never straddle a split."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the frames change, so that nothing stale is read from the cache."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Frame: ...
+
+    def encoding(self, index: int) -> str:
+        """Say how the depth of one frame is stored."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode an image file whole, or say by name why it cannot be.
+
+    **Raises**: UserError when the file is missing, empty, truncated or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise UserError(f"{path}: got no such file, expected an image. Check the path or the csv row.") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: got {path.stat().st_size} bytes that are no image. Replace the file.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: got a damaged or unreadable image ({error}). Replace the file.") from None
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read a photo as (H, W, 3) uint8, upright whatever its EXIF orientation."""
+    return np.asarray(ImageOps.exif_transpose(open_image(path)).convert("RGB"))
+
+
+def read_depth(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Read a depth image as it is stored, and how many bits a pixel has (8, 16 or 32).
+
+    Pillow opens a 16-bit PNG as `I;16` or `I` depending on its version, and converting either
+    to `L` clips at 255; so the values are taken as they are, and the file's own header is asked.
+
+    **Raises**: UserError when the image has colours instead of one depth per pixel.
+    """
+    image = open_image(path)
+    bits = {"L": 8, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}.get(image.mode)
+    if bits is None:
+        raise UserError(
+            f"{path}: got an image of mode {image.mode}, expected one depth per pixel "
+            "(8-bit or 16-bit grey PNG, or 32-bit float TIFF). Export the depth itself, not a picture of it."
+        )
+    return np.asarray(image).astype(np.float32), bits
+
+
+def shrink_image(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Resize a photo to a square, antialiased: (H, W, 3) -> (size_px, size_px, 3) uint8."""
+    return np.asarray(Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BILINEAR))
+
+
+def shrink_depth(depth_m: NDArray[np.float32], valid: NDArray[np.bool_], size_px: int) -> NDArray[np.float32]:
+    """Resize depth to a square as the photo is resized, from valid pixels only.
+
+    **Shape**: (H, W), (H, W) -> (size_px, size_px).
+    **Units**: metres; 0 where less than half of the weight falls on valid pixels.
+    """
+    stack = torch.from_numpy(np.stack([np.where(valid, depth_m, 0), valid]).astype(np.float32))
+    total, share = F.interpolate(stack[None], (size_px, size_px), mode="bilinear", antialias=True)[0].numpy()
+    return np.where(share > 0.5, total / np.maximum(share, 0.5), 0).astype(np.float32)

@@ -1,0 +1,99 @@
+"""The whole network: encoder, three BiFPN decoders, image residual, inception, two separable blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from src.conventions import IMAGE_SIZE_PX, UserError
+from src.network.bifpn import BiFPN
+from src.network.encoder import EMBEDDED_ENCODER, Encoder
+from src.network.inception import Inception
+from src.network.separable import SeparableConv
+
+MEAN_INDOOR_DEPTH = 0.27
+"""Where the output starts: NYU's mean training depth, 2.7 m, in units of 10 m."""
+
+
+class DepthNet(nn.Module):
+    """Estimate depth from one photo.
+
+    **Shape**: (B, 3, H, W) -> (B, 1, H/4, W/4); H and W multiples of 32, 224 in training.
+    **Units**: RGB as uint8 in [0, 255] or float in [0, 1] -> depth in [0, 6], near 0, far 1
+    (times 10 m under the metric target).
+    **Raises**: ValueError when the sides are no multiples of 32.
+    """
+
+    def __init__(self, encoder: str = EMBEDDED_ENCODER, *, pretrained: bool = True, decoders: int = 3) -> None:
+        super().__init__()
+        self.encoder = Encoder(encoder, pretrained=pretrained)
+        self.decoder = BiFPN(self.encoder.channels, decoders=decoders)
+        self.residual = nn.Conv2d(3, self.decoder.out_channels, 1)
+        self.inception = Inception(self.decoder.out_channels, 176)
+        self.refine = SeparableConv(176, 40)
+        self.output = SeparableConv(40, 1, plain=True)
+        # A norm before ReLU6, or large first weights, would start with half the pixels dead at 0.
+        *_, weight, bias = self.output.parameters()
+        nn.init.normal_(weight, std=0.01)
+        nn.init.constant_(bias, MEAN_INDOOR_DEPTH)
+
+    def forward(self, image: Tensor) -> Tensor:
+        if image.shape[-2] % 32 or image.shape[-1] % 32:
+            raise ValueError(f"got an image of {tuple(image.shape[-2:])} pixels, expected multiples of 32")
+        if not image.is_floating_point():
+            image = image / 255
+        joined = self.decoder(self.encoder(image)) + F.max_pool2d(self.residual(image), 4)
+        return F.relu6(self.output(self.refine(self.inception(joined))))
+
+
+def rebuild(encoder: str, weights: Mapping[str, Tensor]) -> DepthNet:
+    """Make the network that a checkpoint's weights belong to.
+
+    **Raises**: UserError when they do not fit it.
+    """
+    network = DepthNet(encoder, pretrained=False)
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        faults = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        raise UserError(
+            f"The checkpoint's weights do not fit a DepthNet with {encoder}: {len(faults)} faults, the first: "
+            f"{faults[0][:120]} Take one that this version of scripts/train.py wrote."
+        ) from None
+    return network
+
+
+class Part(NamedTuple):
+    """What one part of the network costs."""
+
+    name: str
+    parameters: int
+    macs: int
+
+
+def summarize(network: DepthNet) -> list[Part]:
+    """Count parameters and multiply-accumulates of each part for one 224x224 photo, the total last.
+
+    torch's own counter sees convolutions and matrix products; norms and activations are not counted.
+    """
+    training, device = network.training, next(network.parameters()).device
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX, device=device))
+    network.train(training)
+    counts = counter.get_flop_counts()
+    whole = type(network).__name__
+    parts = [
+        Part(
+            name,
+            sum(parameter.numel() for parameter in part.parameters()),
+            sum(counts.get(f"{whole}.{name}", {}).values()) // 2,
+        )
+        for name, part in network.named_children()
+    ]
+    return [*parts, Part("total", sum(p.parameters for p in parts), sum(p.macs for p in parts))]

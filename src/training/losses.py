@@ -1,0 +1,54 @@
+"""What is minimised: targets in the network's units, and losses over valid pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+TARGETS = ("metric", "relative")
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(prediction, target, valid), each (B, 1, H, W) -> a scalar."""
+
+
+def make_target(depth_m: Tensor, valid: Tensor, kind: str, max_depth_m: float) -> Tensor:
+    """Turn metres into what the network is to say: near 0, far 1.
+
+    `metric` divides by `max_depth_m`, the same for all images; `relative` by the image's own
+    largest valid depth, as the seed did. (B, 1, H, W) -> (B, 1, H, W).
+    """
+    if kind == "metric":
+        return depth_m / max_depth_m
+    return depth_m / (depth_m * valid).amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+
+
+def masked_mean(values: Tensor, valid: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
+    """Average over valid elements; 0 where there is none."""
+    return (values * valid).sum(dim=dim) / valid.sum(dim=dim).clamp(min=1)
+
+
+def mse(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean squared error, the seed's loss."""
+    return masked_mean((prediction - target) ** 2, valid)
+
+
+def mixed(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Scale-invariant log error + 2 x absolute error + 2 x absolute error of the gradients.
+
+    The log term weighs near and far alike, as AbsRel and delta do; the gradients sharpen edges.
+
+    **Source**: Eigen, Puhrsch, Fergus 2014, arXiv 1406.2283, equation 4 with lambda = 0.5, its root taken;
+    gradients: Hu et al. 2019, arXiv 1803.08673.
+    """
+    error = prediction - target
+    log_error = torch.where(valid, prediction.clamp(min=1e-3).log() - target.clamp(min=1e-3).log(), 0)
+    image = (1, 2, 3)
+    spread = masked_mean(log_error**2, valid, image) - 0.5 * masked_mean(log_error, valid, image) ** 2
+    across = masked_mean(error.diff(dim=3).abs(), valid[..., 1:] & valid[..., :-1])
+    down = masked_mean(error.diff(dim=2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
+    return (spread + 1e-6).sqrt().mean() + 2 * masked_mean(error.abs(), valid) + across + down
+
+
+LOSSES: dict[str, Loss] = {"mse": mse, "mixed": mixed}

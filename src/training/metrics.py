@@ -1,0 +1,108 @@
+"""The three protocols by which depth is reported. The same word hides different numbers, so each has a name.
+
+- `relative`, the seed's: depth divided by the image's own maximum, at 56x56; SSIM and MSE.
+- `metric10`, the siblings': depth in metres / 10, at 56x56; SSIM and MSE.
+- `eigen`, the field's: metres at the frame's own size, cropped; AbsRel, RMSE, log10, delta 1 to 3.
+  `eigen_median` scales each prediction to the truth's median first: shape without scale.
+
+Every measure is taken per image and averaged over images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from src.conventions import MAX_DEPTH_M, MIN_DEPTH_M
+
+EIGEN_SIZE_PX = (480, 640)
+EIGEN_CROP_PX = (45, 471, 41, 601)
+"""Rows 45 to 471 and columns 41 to 601 of a 480x640 frame, the ends left out."""
+
+Measures = dict[str, float]
+
+
+def eigen(prediction_m: Tensor, truth_m: Tensor, *, median_scaled: bool = False) -> Measures:
+    """Compare one prediction with a full-size truth by the protocol of Eigen et al.
+
+    The prediction is resized bilinearly to the truth's size and clamped to [0.001, 10] m. The crop was made for
+    480x640 and is scaled to other sizes. Only measured truth within that range counts.
+
+    **Shape**: prediction_m (h, w), truth_m (H, W).
+    **Units**: metres; truth 0 where nothing was measured.
+    **Raises**: ValueError when no pixel of the crop was measured.
+    **Source**: Eigen, Puhrsch, Fergus 2014, arXiv 1406.2283, section 4.
+    """
+    size = truth_m.shape[-2:]
+    resized = F.interpolate(prediction_m[None, None].float(), size, mode="bilinear", align_corners=False)[0, 0]
+    top, bottom, left, right = (
+        round(edge * side / full)
+        for edge, side, full in zip(
+            EIGEN_CROP_PX, (size[0], size[0], size[1], size[1]), (480, 480, 640, 640), strict=True
+        )
+    )
+    truth, predicted = truth_m[top:bottom, left:right], resized[top:bottom, left:right]
+    measured = (truth > MIN_DEPTH_M) & (truth < MAX_DEPTH_M)
+    if not measured.any():
+        raise ValueError("got a frame without one measured pixel in the Eigen crop, expected some")
+    truth, predicted = truth[measured].double(), predicted[measured].double()
+    if median_scaled:
+        predicted = predicted * (truth.quantile(0.5) / predicted.quantile(0.5).clamp(min=1e-6))
+    predicted = predicted.clamp(MIN_DEPTH_M, MAX_DEPTH_M)
+    ratio = torch.maximum(predicted / truth, truth / predicted)
+    return {
+        "abs_rel": ((predicted - truth).abs() / truth).mean().item(),
+        "rmse_m": ((predicted - truth) ** 2).mean().sqrt().item(),
+        "log10": (predicted.log10() - truth.log10()).abs().mean().item(),
+        **{f"d{power}": (ratio < 1.25**power).double().mean().item() for power in (1, 2, 3)},
+    }
+
+
+def ssim_mse(prediction: Tensor, target: Tensor, measured: Tensor) -> Measures:
+    """SSIM (data range 1, torchmetrics) and mean squared error of one image.
+
+    What was not measured is 0 in both for SSIM and left out of the error.
+
+    **Shape**: three times (h, w).
+    """
+    prediction, target = prediction.float() * measured, target.float() * measured
+    ssim = structural_similarity_index_measure(prediction[None, None], target[None, None], data_range=1.0)
+    assert isinstance(ssim, Tensor)
+    return {
+        "ssim": ssim.item(),
+        "mse": ((prediction - target) ** 2).sum().item() / max(int(measured.sum()), 1),
+    }
+
+
+def score(prediction: Tensor, truth_m: Tensor, small_truth_m: Tensor, *, unit_m: float | None) -> dict[str, Measures]:
+    """Score one prediction by all protocols.
+
+    **Shape**: prediction (56, 56), truth_m (H, W), small_truth_m (56, 56).
+    **Units**: prediction in units of `unit_m` metres; None means that the network learnt the relative
+    target and has no unit, so that only `relative` and `eigen_median` are defined.
+    """
+    measured = small_truth_m > 0
+    largest = (prediction * measured).max().clamp(min=1e-6)
+    protocols = {
+        "relative": ssim_mse(prediction / largest, small_truth_m / small_truth_m.max().clamp(min=1e-6), measured),
+        "eigen_median": eigen(prediction * (unit_m or MAX_DEPTH_M), truth_m, median_scaled=True),
+    }
+    if unit_m is not None:
+        metres = prediction * unit_m
+        protocols["metric10"] = ssim_mse(metres / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured)
+        protocols["eigen"] = eigen(metres, truth_m)
+    return protocols
+
+
+def average(scores: Sequence[dict[str, Measures]]) -> dict[str, Measures]:
+    """Average over images, protocol by protocol."""
+    return {
+        protocol: {
+            measure: sum(score[protocol][measure] for score in scores) / len(scores) for measure in scores[0][protocol]
+        }
+        for protocol in scores[0]
+    }

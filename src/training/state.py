@@ -1,0 +1,66 @@
+"""All that changes while training: weights, their average, optimiser, schedule, scaler, and how far it has come."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+
+@dataclass
+class State:
+    """The training's state. What a checkpoint holds of it goes out by `weights` and `progress`, and in by `restore`.
+
+    Order and augmentation of the frames are not part of it: they follow from seed and epoch.
+    """
+
+    network: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    scaler: GradScaler
+    average: AveragedModel | None = None
+    epoch: int = 0
+    """Epochs done."""
+    best: float = math.inf
+    """Smallest validation error so far."""
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated: the averaged one where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    def weights(self) -> dict[str, Any]:
+        """Give what evaluation needs."""
+        return {
+            "network": self.network.state_dict(),
+            "ema": None if self.average is None else self.average.module.state_dict(),
+        }
+
+    def progress(self) -> dict[str, Any]:
+        """Give what going on needs besides."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "averaged": 0 if self.average is None else int(self.average.n_averaged),
+            "epoch": self.epoch,
+            "best": self.best,
+        }
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Take back what `weights` and `progress` gave."""
+        progress = content["progress"]
+        self.network.load_state_dict(content["network"])
+        if self.average is not None and content["ema"] is not None:
+            self.average.module.load_state_dict(content["ema"])
+            self.average.n_averaged.fill_(progress["averaged"])
+        self.optimizer.load_state_dict(progress["optimizer"])
+        self.schedule.load_state_dict(progress["schedule"])
+        self.scaler.load_state_dict(progress["scaler"])
+        self.epoch, self.best = progress["epoch"], progress["best"]

@@ -1,0 +1,130 @@
+"""Tiny data sets in the Kaggle layout, real frames where there are some, and scripts run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_NYU = Path(os.environ.get("NYU_DIR", ROOT.parent / "shared" / "nyu"))
+
+torch.set_num_threads(2)
+
+
+def wavy_frame(seed: int, height: int = 96, width: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth random photo and a depth of 1 to 6 m that follows its red channel."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 255, (4, 5, 3), dtype=np.uint8))
+    image = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    return image, 1 + image[..., 0].astype(np.float32) / 51
+
+
+def write_depth(path: Path, depth_m: np.ndarray, units_per_m: float, bits: int) -> None:
+    stored = np.rint(depth_m * units_per_m).astype(np.uint8 if bits == 8 else np.uint16)
+    Image.fromarray(stored).save(path)
+
+
+@pytest.fixture
+def nyu_folder(tmp_path: Path) -> Path:
+    """6 scenes of 3 training pairs (8-bit depth, 255 = 10 m) and 3 test pairs (16-bit, mm; CRLF in the csv)."""
+    data = tmp_path / "nyu" / "nyu_data" / "data"
+    (data / "nyu2_test").mkdir(parents=True)
+    train, test = [], []
+    for scene in range(6):
+        folder = data / "nyu2_train" / f"office_{scene:04}_out"
+        folder.mkdir(parents=True)
+        for number in range(1, 4):
+            image, depth_m = wavy_frame(10 * scene + number)
+            Image.fromarray(image).save(folder / f"{number}.jpg")
+            write_depth(folder / f"{number}.png", depth_m, 25.5, 8)
+            stem = f"data/nyu2_train/{folder.name}/{number}"
+            train.append(f"{stem}.jpg,{stem}.png")
+    for number in range(3):
+        image, depth_m = wavy_frame(100 + number)
+        Image.fromarray(image).save(data / "nyu2_test" / f"{number:05}_colors.png")
+        write_depth(data / "nyu2_test" / f"{number:05}_depth.png", depth_m, 1000, 16)
+        test.append(f"data/nyu2_test/{number:05}_colors.png,data/nyu2_test/{number:05}_depth.png")
+    (data / "nyu2_train.csv").write_text("\n".join(train) + "\n")
+    (data / "nyu2_test.csv").write_text("\r\n".join(test) + "\r\n", newline="")
+    return tmp_path / "nyu"
+
+
+@pytest.fixture(scope="session")
+def real_nyu() -> Path:
+    if not REAL_NYU.is_dir():
+        pytest.skip(f"no real NYU frames at {REAL_NYU}; set NYU_DIR to test on some")
+    return REAL_NYU
+
+
+class Ended(NamedTuple):
+    """How a script ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Script = Callable[..., Ended]
+
+
+@pytest.fixture(scope="session")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What makes this a machine without data, caches and network."""
+    home = tmp_path_factory.mktemp("home")
+    refused = "http://127.0.0.1:9"
+    return {
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), refused),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), ""),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "KAGGLEHUB_CACHE": str(home / "kagglehub"),
+        "HF_HOME": str(home / "huggingface"),
+    }
+
+
+@pytest.fixture
+def script(tmp_path: Path, offline: dict[str, str]) -> Script:
+    """Run a script of the repository as a user does, from an empty folder elsewhere."""
+
+    def run(name: str, *arguments: object, status: int = 0) -> Ended:
+        command = [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)]
+        environment = {**os.environ, **offline}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
+        assert "Traceback" not in done.stderr
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def script_inside(
+    tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Script:
+    """Run a script in this process: the same, without the seconds that importing torch takes."""
+    for name, value in offline.items():
+        monkeypatch.setenv(name, value)
+
+    def call(name: str, *arguments: object, status: int = 0) -> Ended:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capfd.readouterr()
+        ended = 0
+        try:
+            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+        except SystemExit as exit_:
+            ended = int(exit_.code or 0)
+        done = Ended(ended, *capfd.readouterr())
+        assert ended == status, done
+        return done
+
+    return call

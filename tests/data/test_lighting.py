@@ -1,0 +1,52 @@
+"""Light and shadow against geometry worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from analytic import GREY, MILLIMETRE, camera_for, rays, solid
+
+from src.data.lighting import Lamp, Room, render
+from src.data.raycast import Box, Camera, Piece, trace
+from src.data.textures import Film
+
+FILM = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
+
+
+def test_nothing_hit_is_zero_and_beyond_ten_metres_is_not_valid() -> None:
+    far, near = Box((12, 0.5, -9), (13, 9, 9), GREY), Box((3, -9, -9), (4, -0.5, 9), GREY)
+    room = Room((20, 20, 20), Piece((near, far)), (), (), (1, 1, 1), Camera((0, 0, 0), 0.0), FILM)
+    frame = render(room, camera_for((64, 48)))
+    assert frame.image.shape == (48, 64, 3) and frame.image.dtype == np.uint8
+    assert frame.depth_m.dtype == np.float32 and frame.valid.dtype == np.bool_
+    left, middle, right = frame.depth_m[:, 0], frame.depth_m[:, 32], frame.depth_m[:, -1]
+    assert np.allclose(left, 12) and (middle == 0).all() and np.allclose(right, 3)
+    assert not frame.valid[:, :33].any() and frame.valid[:, -1].all()
+    assert (frame.image[:, 32] == 0).all() and (frame.image[:, -1] > 0).all()
+
+
+@pytest.mark.parametrize("top", [1.0, 2.2])
+def test_plate_throws_its_shadow_where_the_lamp_says(top: float) -> None:
+    """The lamp hangs at 2 m: below it the plate darkens a rectangle of the floor but not itself, above it nothing."""
+    halves = Box((-0.3, -0.2, -0.05), (0.0, 0.2, 0.0), GREY), Box((0.0, -0.2, -0.05), (0.3, 0.2, 0.0), GREY)
+    lamp, plate = (0.0, 0.0, 2.0), Piece(halves, (0.1, 0.15, top), 90.0)
+    floor, camera = solid((-9, -9, -1), (9, 9, 0)), Camera((-2.5, -0.1, 2.1), 0.0, 40.0)
+    room = Room((9, 9, 9), floor, (plate,), (Lamp(lamp, (5, 5, 5)),), (0, 0, 0), camera, FILM)
+    intrinsics = camera_for((160, 120))
+    frame = render(room, intrinsics)
+    x, y = rays(intrinsics)
+    right, down, forward = camera.axes()
+    floor_x, floor_y, height = (
+        camera.position[k] + frame.depth_m * (x * right[k] + y * down[k] + forward[k]) for k in range(3)
+    )
+    on_floor = trace([floor, plate], camera, intrinsics)[1] == 0
+    # Turned a quarter, the plate spans -0.1 to 0.3 in x and -0.15 to 0.45 in y. Its rims, 1 m and 1.05 m below
+    # the lamp, throw a shadow at most 2 / 1 as large, which reaches furthest from the upper rim.
+    dark = (floor_x > -0.2) & (floor_x < 0.6) & (floor_y > -0.3) & (floor_y < 0.9) & (top < 2)
+    edge = np.minimum.reduce([abs(floor_x + 0.2), abs(floor_x - 0.6), abs(floor_y + 0.3), abs(floor_y - 0.9)]) < 0.01
+    black = frame.image.max(-1) == 0
+    assert np.array_equal(black[on_floor & ~edge], dark[on_floor & ~edge])
+    assert dark[on_floor].any() == (top < 2)
+    if top < 2:
+        face = np.abs(height - top) < MILLIMETRE
+        assert face.any() and not black[face].any()

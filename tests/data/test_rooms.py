@@ -1,0 +1,168 @@
+"""Rooms: the same bytes for a seed wherever they are made, and nothing where it cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, UserError
+from src.data.frame import Frame, Pairs
+from src.data.lighting import Room
+from src.data.raycast import Piece, Vec3, trace, turn
+from src.data.rooms import SPLITS, RoomPairs, make_room
+
+PINNED = ["211a9643d1b2dfb9", "131fa7c2b61353fb", "8af1dff11d1a224e"]
+SMALL = NYU_INTRINSICS.resized(48, 36)
+
+
+def digest(frame: Frame) -> str:
+    millimetres = np.floor(frame.depth_m * np.float32(1000) + np.float32(0.5)).astype("<i4")
+    return hashlib.sha256(frame.image.tobytes() + millimetres.tobytes() + frame.valid.tobytes()).hexdigest()
+
+
+def digest_of(index: int) -> str:
+    return digest(RoomPairs(index + 1, intrinsics=SMALL)[index])
+
+
+def outside_by(point: Vec3, piece: Piece) -> float:
+    """Measure how far a point is from a piece's nearest box, 0 when inside one."""
+    here = piece.locate(point)
+    gaps = [
+        [max(low - p, p - high, 0.0) for low, p, high in zip(box.low, here, box.high, strict=True)]
+        for box in piece.boxes
+    ]
+    return min(sum(gap * gap for gap in axes) ** 0.5 for axes in gaps)
+
+
+@pytest.fixture(scope="module")
+def rooms() -> list[Room]:
+    return [make_room(np.random.Generator(np.random.PCG64((77, k)))) for k in range(200)]
+
+
+@pytest.fixture(scope="module")
+def depths(rooms: list[Room]) -> list[np.ndarray]:
+    return [trace((room.shell, *room.pieces), room.camera, SMALL)[0] for room in rooms]
+
+
+def test_pairs_keep_the_protocol() -> None:
+    pairs: Pairs = RoomPairs(13, split="val", intrinsics=SMALL)
+    assert len(pairs) == len(pairs.names) == len(pairs.scenes) == 13
+    assert pairs.names[12] == pairs.scenes[12] == "rooms/val/000012"
+    frame = pairs[12]
+    assert (frame.image.shape, frame.image.dtype) == ((36, 48, 3), np.uint8)
+    assert (frame.depth_m.shape, frame.depth_m.dtype) == ((36, 48), np.float32)
+    assert (frame.valid.shape, frame.valid.dtype) == ((36, 48), np.bool_)
+    assert np.array_equal(frame.valid, (frame.depth_m > 0) & (frame.depth_m <= MAX_DEPTH_M))
+    for index in (-1, 13):
+        with pytest.raises(IndexError, match=f"got index {index}"):
+            pairs[index]
+
+
+def test_fingerprint_tells_every_argument_apart() -> None:
+    variants = [
+        RoomPairs(5),
+        RoomPairs(6),
+        RoomPairs(5, split="val"),
+        RoomPairs(5, seed=1),
+        RoomPairs(5, intrinsics=SMALL),
+    ]
+    assert len({pairs.fingerprint for pairs in variants}) == len(variants)
+    assert RoomPairs(5).fingerprint == variants[0].fingerprint
+
+
+@pytest.mark.parametrize("arguments", [{"count": 3, "split": "training"}, {"count": -1}, {"count": 3, "seed": -4}])
+def test_bad_arguments_are_the_users_error(arguments: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"got .*expected"):
+        RoomPairs(**arguments)  # type: ignore[arg-type]
+
+
+def test_splits_seeds_and_items_share_no_room() -> None:
+    frames = [
+        RoomPairs(3, split=split, seed=seed, intrinsics=SMALL)[index].depth_m.tobytes()
+        for split in SPLITS
+        for seed in (0, 1, 2, 2**40)
+        for index in range(3)
+    ]
+    assert len(set(frames)) == len(frames)
+
+
+def test_an_item_depends_on_nothing_but_its_number() -> None:
+    expected = [digest_of(index) for index in range(6)]
+    pairs = RoomPairs(1000, intrinsics=SMALL)
+    assert [digest(pairs[index]) for index in reversed(range(6))] == expected[::-1]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda index: digest(pairs[index]), range(6))) == expected
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(digest_of, 4).result() == expected[4]
+
+
+def test_bytes_are_pinned() -> None:
+    """Exact across machines: image bytes, depth to the millimetre, valid. When it changes, raise `VERSION`."""
+    frames = RoomPairs(3, split="train", seed=0, intrinsics=NYU_INTRINSICS.resized(96, 72))
+    assert [digest(frame)[:16] for frame in frames] == PINNED
+
+
+def test_camera_stands_free_inside_the_room(rooms: list[Room]) -> None:
+    for room in rooms:
+        assert all(0.25 < p < side - 0.25 for p, side in zip(room.camera.position, room.size_m, strict=True))
+        assert 0.9 <= room.camera.position[2] <= 1.75
+        assert min(outside_by(room.camera.position, piece) for piece in room.pieces) > 0.1
+
+
+def test_lamps_hang_free_inside_the_room(rooms: list[Room]) -> None:
+    for room in rooms:
+        assert 1 <= len(room.lamps) <= 3
+        for lamp in room.lamps:
+            assert all(0 < p < side for p, side in zip(lamp.position, room.size_m, strict=True))
+            assert min(outside_by(lamp.position, piece) for piece in room.pieces) > 0.05
+
+
+def test_pieces_lie_within_the_room_and_apart(rooms: list[Room]) -> None:
+    for room in rooms:
+        bounds = [piece.bounds() for piece in room.pieces]
+        for low, high in bounds:
+            assert all(a > -1e-6 and b < side + 1e-6 for a, b, side in zip(low, high, room.size_m, strict=True))
+        furniture = [pair for pair in bounds if pair[1][2] < room.size_m[2] - 1e-6]
+        for k, (low, high) in enumerate(furniture):
+            for low_2, high_2 in furniture[:k]:
+                assert any(low[axis] >= high_2[axis] or low_2[axis] >= high[axis] for axis in range(3))
+
+
+def test_no_piece_floats(rooms: list[Room]) -> None:
+    """A piece stands on the floor, hangs from the ceiling, or has its back at a wall."""
+    for room in rooms:
+        for low, high in (piece.bounds() for piece in room.pieces):
+            at_wall = min(*low[:2], room.size_m[0] - high[0], room.size_m[1] - high[1]) < 0.01
+            assert low[2] == 0 or high[2] == room.size_m[2] or at_wall
+
+
+def test_doors_and_pictures_show_their_front(rooms: list[Room]) -> None:
+    """A flat piece hangs with its back, y = 0 of its own frame, at a wall."""
+    flat = 0
+    for room in rooms:
+        for piece in room.pieces:
+            if piece.hull.low[1] == 0 and piece.hull.high[1] < 0.1:
+                (cos, sin), (x, y, _) = turn(piece.yaw_deg), piece.origin
+                # Half a metre behind the back lies outside.
+                assert not (0 < x + 0.5 * sin < room.size_m[0] and 0 < y - 0.5 * cos < room.size_m[1])
+                flat += 1
+    assert flat > 200
+
+
+def test_no_ray_leaves_the_room(rooms: list[Room], depths: list[np.ndarray]) -> None:
+    for room, depth_m in zip(rooms, depths, strict=True):
+        width, depth, height = room.size_m
+        assert depth_m.min() > 0.1
+        assert depth_m.max() < (width * width + depth * depth + height * height) ** 0.5
+
+
+def test_depth_is_spread_as_in_nyu(depths: list[np.ndarray]) -> None:
+    """The 795 training frames of NYU: mean 2.90 m, percentiles 5, 50 and 95 at 1.14, 2.59 and 5.69 m."""
+    everywhere = np.stack(depths)
+    p5, p50, p95 = np.percentile(everywhere, [5, 50, 95])
+    assert 2.5 < everywhere.mean() < 3.3
+    assert 0.9 < p5 < 1.5 and 2.2 < p50 < 2.9 and 4.7 < p95 < 6.6

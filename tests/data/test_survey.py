@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_depth
+
+from src.data.nyu import open_nyu
+from src.data.survey import survey
+
+
+def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
+    found = survey(open_nyu(nyu_folder / "nyu_data", "train", validation=0.1))
+    assert found.frames == 15
+    assert set(found.scenes.values()) == {3}
+    assert found.encodings == {"8-bit, 25.5 units per metre": 15}
+    assert found.sizes_px == {(128, 96): 15}
+    assert found.valid == pytest.approx((96 - 10) * (128 - 13) / (96 * 128))
+    assert 1 <= found.depth_m["min"] < found.depth_m["p50"] < found.depth_m["max"] <= 6
+    assert found.problems == []
+
+
+def test_problems_are_named_and_the_rest_goes_on(nyu_folder: Path) -> None:
+    folder = nyu_folder / "nyu_data/data/nyu2_test"
+    pairs = open_nyu(nyu_folder / "nyu_data", "test", validation=0.1)
+    (folder / "00000_colors.png").write_bytes(b"")
+    write_depth(folder / "00001_depth.png", np.full((96, 128), 2.0), 1000, 16)
+    write_depth(folder / "00002_depth.png", np.zeros((96, 128)), 1000, 16)
+    found = survey(pairs)
+    assert found.frames == 2
+    assert len(found.problems) == 3
+    for problem, (name, what) in zip(
+        found.problems,
+        [("00000_colors", "no image"), ("00001_colors", "same everywhere"), ("00002_colors", "only 0%")],
+        strict=True,
+    ):
+        assert name in problem
+        assert what in problem

@@ -1,0 +1,90 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from src.conventions import UserError
+from src.network import DepthNet, rebuild, summarize
+
+
+@pytest.fixture(scope="module")
+def network() -> DepthNet:
+    torch.manual_seed(0)
+    return DepthNet()
+
+
+def test_one_photo_gives_56_by_56_in_range(network: DepthNet) -> None:
+    prediction = network.eval()(torch.rand(2, 3, 224, 224))
+    assert prediction.shape == (2, 1, 56, 56)
+    assert prediction.min() >= 0
+    assert prediction.max() <= 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_output_is_alive_at_initialisation(seed: int) -> None:
+    torch.manual_seed(seed)
+    network = DepthNet()
+    image = torch.rand(2, 3, 224, 224)
+    for mode in (True, False):
+        prediction = network.train(mode)(image)
+        assert (prediction > 0.05).float().mean() > 0.99
+        assert prediction.mean().item() == pytest.approx(0.27, abs=0.15)
+
+
+def test_every_parameter_gets_a_gradient(network: DepthNet) -> None:
+    network.train()(torch.rand(2, 3, 224, 224)).var().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_every_layer_runs(network: DepthNet) -> None:
+    ran = set()
+    hooks = [m.register_forward_hook(lambda m, *_: ran.add(m)) for m in network.modules() if not list(m.children())]
+    network.eval()(torch.rand(1, 3, 224, 224))
+    for hook in hooks:
+        hook.remove()
+    silent = [name for name, m in network.named_modules() if not list(m.children()) and m not in ran]
+    # An empty branch or an unused head would show here; timm's Identity stand-ins hold no parameters.
+    assert [name for name in silent if list(network.get_submodule(name).parameters())] == []
+
+
+def test_bytes_and_floats_are_the_same_photo(network: DepthNet) -> None:
+    photo = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    network.eval()
+    torch.testing.assert_close(network(photo), network(photo.float() / 255))
+
+
+def test_batched_equals_single(network: DepthNet) -> None:
+    photos = torch.rand(3, 3, 224, 224)
+    network.eval()
+    torch.testing.assert_close(network(photos)[1:2], network(photos[1:2]), atol=1e-4, rtol=1e-3)
+
+
+def test_an_odd_size_is_refused(network: DepthNet) -> None:
+    with pytest.raises(ValueError, match=r"\(224, 200\).*multiples of 32"):
+        network(torch.rand(1, 3, 224, 200))
+
+
+def test_gelu_everywhere_outside_encoder_and_output(network: DepthNet) -> None:
+    for name, part in network.named_children():
+        kinds = {type(m) for m in part.modules()}
+        if name in ("decoder", "inception", "refine"):
+            assert not kinds & {nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish}
+    assert nn.GELU not in {type(m) for m in network.output.modules()}
+    assert torch.equal(F.relu6(torch.tensor(7.0)), torch.tensor(6.0))
+
+
+def test_summary_counts_what_is_there(network: DepthNet) -> None:
+    *parts, total = summarize(network)
+    assert total.parameters == sum(p.numel() for p in network.parameters())
+    assert {part.name for part in parts} == {name for name, _ in network.named_children()}
+    residual = next(part for part in parts if part.name == "residual")
+    assert residual.macs == 3 * 60 * 224 * 224
+
+
+def test_rebuild_refuses_weights_that_do_not_fit(network: DepthNet) -> None:
+    weights = network.state_dict()
+    assert rebuild("tf_efficientnet_lite0", weights).state_dict().keys() == weights.keys()
+    with pytest.raises(UserError, match="do not fit"):
+        rebuild("efficientnet_b1", weights)
+    with pytest.raises(UserError, match="do not fit"):
+        rebuild("tf_efficientnet_lite0", {**weights, "output.1.bias": torch.zeros(7)})

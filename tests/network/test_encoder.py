@@ -1,0 +1,82 @@
+import time
+from pathlib import Path
+
+import huggingface_hub
+import matplotlib
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from src.conventions import UserError
+from src.network.encoder import EMBEDDED_ENCODER, Encoder, check_name, embedded_weights, hub_weights
+
+REFERENCE_LOGITS = {818: 5.2055, 782: 4.6622, 644: 4.3083, 812: 3.9249, 604: 3.8407, 540: 3.5961}
+"""Of `ramp()`, by the network that the weights were made for (efficientnet-lite-pytorch 0.1.0 on torch 2.14.1)."""
+
+
+@pytest.fixture(scope="module")
+def classifier() -> torch.nn.Module:
+    model = timm.create_model(EMBEDDED_ENCODER).eval()
+    model.load_state_dict(embedded_weights())  # strict: 296 of 296 tensors
+    return model
+
+
+def ramp() -> torch.Tensor:
+    """An image that is the same everywhere: three ramps in [-1, 1]."""
+    row = torch.linspace(-1, 1, 224)
+    return torch.stack([row.expand(224, 224), row.expand(224, 224).T, -row.expand(224, 224)])[None]
+
+
+def test_embedded_weights_give_the_logits_of_their_own_implementation(classifier: torch.nn.Module) -> None:
+    # Padding or norm constants that differ load without complaint and are wrong; only logits tell.
+    with torch.no_grad():
+        logits = classifier(ramp())[0]
+    for index, value in REFERENCE_LOGITS.items():
+        assert logits[index].item() == pytest.approx(value, abs=1e-3)
+
+
+def test_embedded_weights_know_a_real_photograph(classifier: torch.nn.Module) -> None:
+    # matplotlib ships a portrait of Rear Admiral Grace Hopper; ImageNet's class 652 is "military uniform".
+    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    photo = np.asarray(Image.open(path).resize((224, 224), Image.Resampling.BICUBIC))
+    image = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        probability = classifier(image).softmax(dim=1)[0]
+    assert probability.argmax() == 652
+
+
+def test_features_are_the_classifiers_own(classifier: torch.nn.Module) -> None:
+    encoder = Encoder().eval()
+    image = (ramp() + 1) / 2
+    with torch.no_grad():
+        features = encoder(image)
+        expected = classifier.blocks(classifier.bn1(classifier.conv_stem(ramp())))
+    assert [tuple(f.shape[1:]) for f in features] == [(40, 28, 28), (112, 14, 14), (320, 7, 7)]
+    torch.testing.assert_close(features[-1], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_each_family_is_normalised_its_own_way() -> None:
+    assert Encoder(pretrained=False).mean.flatten().tolist() == [0.5] * 3
+    b0 = Encoder("efficientnet_b0", pretrained=False)
+    assert b0.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert "mean" in b0.state_dict()  # a checkpoint keeps it, whatever a later timm says
+
+
+def test_unknown_encoder_gets_suggestions() -> None:
+    with pytest.raises(UserError, match=r"Did you mean efficientnet_b\d"):
+        check_name("efficientnet_bo")
+    with pytest.raises(UserError, match="not an EfficientNet"):
+        check_name("resnet50")
+
+
+def test_unreachable_hub_is_noticed_soon_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    started = time.monotonic()
+    with pytest.raises(UserError, match=f"efficientnet_b0: its ImageNet.*{EMBEDDED_ENCODER}.*--no-pretrained"):
+        hub_weights("efficientnet_b0")
+    assert time.monotonic() - started < 10

@@ -1,0 +1,173 @@
+"""Whole runs on tiny settings, as subprocesses from another folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import Script, wavy_frame, write_depth
+from PIL import Image
+
+TINY = ("--limit", 6, "--epochs", 2, "--batch-size", 3)
+
+
+def test_a_run_leaves_all_it_promises_and_can_be_evaluated_and_repeated(
+    script: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = script("train.py", "--lr", "2e-3", "--augment", "--data-dir", nyu_folder, "--out", run, *TINY)
+    assert "DATA: NYU Depth V2 (found at --data-dir)" in done.stdout
+    assert f"evaluate.py {run / 'best.pt'}" in done.stdout
+    for name in ("best.pt", "last.pt", "options.yaml", "metrics.jsonl", "environment.json"):
+        assert (run / name).stat().st_size > 0
+    for name in ("samples.png", "evaluation-nyu-test.png"):
+        Image.open(run / name).verify()
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len((run / "evaluation-nyu-test.csv").read_text().splitlines()) == 4
+    content = torch.load(run / "best.pt", weights_only=True)
+    assert (
+        content["about"] | {"encoder": "tf_efficientnet_lite0", "target": "metric", "data": "nyu"} == content["about"]
+    )
+
+    script("evaluate.py", run / "last.pt", "--json", tmp_path / "result.json", "--out", tmp_path / "elsewhere")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["count"], result["data"], result["split"]) == (3, "nyu", "test")
+    assert set(result["protocols"]["eigen"]) == {"abs_rel", "rmse_m", "log10", "d1", "d2", "d3"}
+    assert set(result["protocols"]["metric10"]) == set(result["protocols_flip"]["relative"]) == {"ssim", "mse"}
+
+    again = tmp_path / "again"
+    script("train.py", "--preset", run / "options.yaml", "--out", again)
+    lines = [json.loads(line) for line in (again / "metrics.jsonl").read_text().splitlines()]
+    first = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["train_loss"] for line in lines] == [line["train_loss"] for line in first]
+
+    other = torch.load(again / "best.pt", weights_only=True)["network"]
+    assert all(torch.equal(value, other[key]) for key, value in content["network"].items())
+
+
+def test_a_resumed_run_goes_on_with_its_own_options(script: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    script("train.py", "--data-dir", nyu_folder, "--out", run, "--limit", 4, "--epochs", 1, "--optimizer", "adamw")
+    done = script("train.py", "--resume", run, "--epochs", 2)
+    assert "resumed after epoch 1" in done.stdout
+    assert yaml.safe_load((run / "options.yaml").read_text())["optimizer"] == "adamw"
+    epochs = [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2]
+    refused = script("train.py", "--resume", run / "best.pt", status=2)
+    assert "no optimiser state" in refused.stderr
+
+
+def test_relative_depth_has_its_own_measures(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    script_inside(
+        "train.py", "--data-dir", nyu_folder, "--out", run, "--target", "relative", "--limit", 4, "--epochs", 1
+    )
+    result = json.loads((run / "evaluation-nyu-test.json").read_text())
+    assert set(result["protocols"]) == {"relative", "eigen_median"}
+
+
+def test_a_users_own_pairs(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    pairs = nyu_folder / "nyu_data" / "pairs.csv"
+    pairs.write_text((nyu_folder / "nyu_data/data/nyu2_train.csv").read_text())
+    run = tmp_path / "run"
+    arguments = ("--data", "csv", "--data-dir", pairs, "--depth-scale", 25.5, "--validation", 0.2)
+    script_inside("train.py", *arguments, "--out", run, "--epochs", 1, "--accumulate", 2, "--batch-size", 4)
+    assert json.loads((run / "evaluation-csv-val.json").read_text())["count"] == 6
+    done = script_inside("train.py", "--data", "csv", "--data-dir", pairs, "--out", tmp_path / "no-unit", status=2)
+    assert "--depth-scale" in done.stderr
+
+
+MISTAKES = {
+    "no data there": (["--data-dir", "nowhere"], "no NYU there"),
+    "not a number": (["--lr", "abc"], "got 'abc', expected a number above 0"),
+    "unknown encoder": (["--encoder", "efficientnet_z9", "--data-dir", "{nyu}"], "did you mean"),
+    "unwritable out": (["--out", "{file}/run", "--data-dir", "{nyu}"], "cannot be written"),
+    "missing preset": (["--preset", "no.yaml"], "no such file"),
+    "misspelt preset key": (["--preset", "{preset}"], "unrecognized arguments: --epocs=3"),
+    "missing checkpoint": (["--resume", "no.pt"], "no such checkpoint"),
+    "no csv": (["--data", "csv"], "expected a csv file"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_costs_one_line_and_leaves_nothing(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path, mistake: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "preset.yaml").write_text("epocs: 3\n")
+    places = {"nyu": nyu_folder, "file": tmp_path / "file", "preset": tmp_path / "preset.yaml"}
+    arguments, message = MISTAKES[mistake]
+    before = sorted(tmp_path.rglob("*"))
+    done = script_inside("train.py", *(argument.format(**places) for argument in arguments), status=2)
+    assert message.lower() in done.stderr.lower()
+    assert done.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def write_csv(folder: Path, damage: str) -> Path:
+    """Six good pairs in metres x 1000, then spoilt."""
+    for number in range(6):
+        image, depth_m = wavy_frame(number, 48, 64)
+        Image.fromarray(image).save(folder / f"{number}.jpg")
+        write_depth(folder / f"{number}.png", depth_m, 1000, 16)
+        if damage == "normalised depth":
+            write_depth(folder / f"{number}.png", depth_m, 65535 / depth_m.max(), 16)
+    if damage == "missing file":
+        (folder / "2.png").unlink()
+    elif damage == "truncated image":
+        (folder / "2.jpg").write_bytes((folder / "2.jpg").read_bytes()[:700])
+    elif damage == "wrong size":
+        write_depth(folder / "2.png", np.ones((48, 60)), 1000, 16)
+    path = folder / "pairs.csv"
+    path.write_text("".join(f"{number}.jpg,{number}.png\n" for number in range(6)))
+    return path
+
+
+DAMAGES = {
+    "missing file": "2.png: got no such file, but row 3 of the list names it",
+    "truncated image": "2.jpg: got a damaged or unreadable image",
+    "wrong size": "2.png: got depth of 60x48 pixels, expected 64x48",
+    "normalised depth": "got depth that was normalised per image",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_bad_frames_cost_one_line_and_leave_nothing(script_inside: Script, tmp_path: Path, damage: str) -> None:
+    path = write_csv(tmp_path, damage)
+    before = sorted(tmp_path.rglob("*"))
+    done = script_inside("train.py", "--data", "csv", "--data-dir", path, "--epochs", 1, "--cache-dir", "c", status=2)
+    errors = [line for line in done.stderr.splitlines() if line and "img" not in line]
+    assert len(errors) == 1
+    assert DAMAGES[damage] in errors[0]
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] in ([], [tmp_path / "c"])
+
+
+def test_a_run_is_never_overwritten(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_text("precious")
+    done = script_inside("train.py", "--data-dir", nyu_folder, "--out", tmp_path / "run", status=2)
+    assert "holds a run already" in done.stderr
+    assert (tmp_path / "run" / "last.pt").read_text() == "precious"
+
+
+def test_auto_without_data_and_network_trains_on_rooms(script: Script, tmp_path: Path) -> None:
+    done = script("train.py", "--limit", 4, "--epochs", 1, "--batch-size", 2)
+    assert "DATA: generated ROOMS" in done.stdout
+    assert "no NYU on this machine" in done.stdout
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run / "evaluation-rooms-test.json").read_text())["trained_on"] == "rooms"
+    refused = script("train.py", "--data", "nyu", status=2)
+    assert "error: --data nyu: no NYU on this machine" in refused.stderr
+
+
+def test_a_real_encoder_of_another_name_without_its_hub(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    tiny = ("--data-dir", nyu_folder, "--limit", 2, "--epochs", 1, "--batch-size", 2)
+    refused = script_inside("train.py", "--encoder", "efficientnet_b0", "--out", tmp_path / "run", *tiny, status=2)
+    assert "its ImageNet weights could not be had" in refused.stderr
+    assert not (tmp_path / "run").exists()
+    script_inside("train.py", "--encoder", "efficientnet_b0", "--no-pretrained", "--out", tmp_path / "run", *tiny)
+    script_inside("evaluate.py", tmp_path / "run" / "best.pt", "--limit", 2)

@@ -1,0 +1,60 @@
+"""The README tells the truth: its commands parse and its files are there."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Script
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted(
+    {
+        line.strip()
+        for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+        if "scripts/" in line
+    }
+)
+
+
+def test_the_two_commands_are_marked() -> None:
+    marked = dict(re.findall(r"<!-- (\S+-command) -->\s*```bash\n(.+)\n```", README))
+    assert marked["train-command"] == "pip install -r requirements.txt && python scripts/train.py --lr 2e-3 --augment"
+    assert marked["test-command"].endswith("python -m pytest")
+
+
+TINY = {
+    "train.py": "--limit 4 --epochs 1 --batch-size 2",
+    "evaluate.py": "--limit 2",
+    "inspect_data.py": "--limit 2",
+    "benchmark.py": "--rounds 1 --steps 1 --batch-size 2",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_shown_command_runs(command: str, script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    python, path, *arguments = shlex.split(command.split("&&")[-1], comments=True)
+    assert python == "python"
+    if "--resume" in arguments or "best.pt" in command:
+        script_inside("train.py", "--data-dir", nyu_folder, "--out", "runs/my-run", *TINY["train.py"].split())
+    (tmp_path / "my").mkdir()
+    for pair in nyu_folder.glob("nyu_data/data/nyu2_test/*"):
+        shutil.copy(pair, tmp_path / "my")
+    rows = (f"{n:05}_colors.png,{n:05}_depth.png" for n in range(3))
+    (tmp_path / "my" / "pairs.csv").write_text("\n".join(rows))
+    places = {"path/to/nyu": str(nyu_folder), "runs/…/best.pt": "runs/my-run/best.pt"}
+    name = path.removeprefix("scripts/")
+    script_inside(name, *(places.get(word, word) for word in arguments), *TINY[name].split())
+
+
+def test_every_script_is_shown() -> None:
+    scripts = {path.name for path in (ROOT / "scripts").glob("*.py") if not path.name.startswith("_")}
+    assert scripts == {shlex.split(c.split("&&")[-1], comments=True)[1].split("/")[1] for c in COMMANDS}
+
+
+def test_every_linked_file_exists() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,91 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.conventions import UserError
+from src.training import checkpoint
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.mark,)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    checkpoint.save(path, about={"encoder": "x", "epoch": 3}, network={"w": torch.arange(3.0)}, ema=None)
+    content = checkpoint.load(path)
+    assert content["about"] == {"encoder": "x", "epoch": 3}
+    assert torch.equal(content["network"]["w"], torch.arange(3.0))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("protocol", ["torch", "pickle"])
+def test_pickled_code_never_runs(tmp_path: Path, protocol: str) -> None:
+    path, mark = tmp_path / "evil.pt", tmp_path / "it-ran"
+    if protocol == "torch":
+        torch.save({"mark": checkpoint.MARK, "format": 1, "network": Bomb(mark)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Bomb(mark)))
+    with pytest.raises(UserError, match=r"evil\.pt: refused"):
+        checkpoint.load(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_named(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "best.pt"
+    checkpoint.save(path, about={}, network={"w": torch.rand(5000)}, ema=None)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match=r"best\.pt: ") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(UserError, match="another program"):
+        checkpoint.load(path)
+    torch.save([1, 2], path)
+    with pytest.raises(UserError, match="another program"):
+        checkpoint.load(path)
+    torch.save({"mark": checkpoint.MARK, "format": 99}, path)
+    with pytest.raises(UserError, match="format 99"):
+        checkpoint.load(path)
+    checkpoint.save(path, about={})
+    with pytest.raises(UserError, match="incomplete, lacks ema, network"):
+        checkpoint.load(path)
+    path.write_text("hello")
+    with pytest.raises(UserError, match=r"Expected a best\.pt"):
+        checkpoint.load(path)
+
+
+def test_missing_and_folder_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "no.pt")
+    with pytest.raises(UserError, match="folder"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_failed_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.pt"
+    content = {"network": {}, "ema": None}
+    checkpoint.save(path, about={"epoch": 1}, **content)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        checkpoint.save(path, about={"epoch": 2}, **content)
+    assert checkpoint.load(path)["about"] == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,204 @@
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from src.conventions import UserError
+from src.network import DepthNet
+from src.training.engine import Precision, Units, choose_precision, train_epoch, validate
+from src.training.losses import mse
+from src.training.optim import make_ema, make_optimizer, make_schedule
+from src.training.state import State
+
+METRIC = Units("metric", 10.0)
+CPU = Precision(torch.device("cpu"), None)
+
+
+class Batch(NamedTuple):
+    image: torch.Tensor
+    depth_m: torch.Tensor
+    valid: torch.Tensor
+
+
+class Scale(nn.Module):
+    """The smallest network: depth is a multiple of the mean brightness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.weight * nn.functional.avg_pool2d(image.mean(dim=1, keepdim=True), 4)
+
+
+def batch(seed: int = 0, count: int = 4, size: int = 32) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    image = torch.rand(count, 3, size, size, generator=g)
+    depth_m = 5 * nn.functional.avg_pool2d(image.mean(dim=1, keepdim=True), 4)
+    return Batch(image, depth_m, torch.rand(depth_m.shape, generator=g) > 0.2)
+
+
+def make_state(network: nn.Module, *, optimizer: torch.optim.Optimizer | None = None, steps: int = 100) -> State:
+    optimizer = optimizer or torch.optim.SGD(network.parameters(), lr=0.5)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1, total_iters=steps)
+    return State(network, optimizer, schedule, CPU.scaler(), make_ema(network, 0.9))
+
+
+def train(state: State, batches: list[Batch], **options: object) -> float:
+    return train_epoch(state, batches, loss=mse, units=METRIC, precision=CPU, **options)  # type: ignore[arg-type]
+
+
+def test_one_batch_is_overfitted() -> None:
+    torch.manual_seed(0)
+    network = DepthNet(pretrained=False)
+    one = batch(size=64)
+    state = make_state(network, optimizer=torch.optim.AdamW(network.parameters(), lr=2e-3))
+    first = train(state, [one])
+    last = train(state, [one] * 30)
+    last = train(state, [one] * 3)
+    assert last < first / 5
+
+
+def test_one_step_by_hand_with_clipping() -> None:
+    network, one = Scale(), batch()
+    features = nn.functional.avg_pool2d(one.image.mean(dim=1, keepdim=True), 4)
+    error = features - one.depth_m / 10
+    gradient = (2 * error * features)[one.valid].mean()
+    clipped = gradient * (0.1 / abs(gradient)).clamp(max=1)
+    assert abs(gradient) > 0.1
+    loss = train(make_state(network), [one], clip=0.1)
+    assert loss == pytest.approx((error[one.valid] ** 2).mean().item(), rel=1e-5)
+    assert network.weight.item() == pytest.approx((1 - 0.5 * clipped).item(), rel=1e-4)
+
+
+def test_accumulated_halves_make_the_step_of_the_whole() -> None:
+    whole = batch(count=4)._replace(valid=torch.ones(4, 1, 8, 8, dtype=torch.bool))
+    halves = [Batch(*(tensor[half] for tensor in whole)) for half in (slice(0, 2), slice(2, 4))]
+    one, two = Scale(), Scale()
+    train(make_state(one), [whole])
+    state = make_state(two)
+    train(state, halves, accumulate=2)
+    assert two.weight.item() == pytest.approx(one.weight.item(), rel=1e-5)
+    assert state.schedule.last_epoch == 1
+
+
+class SkippingScaler:
+    """A scaler that finds an overflow in every second step, as fp16 does at times."""
+
+    def __init__(self) -> None:
+        self.value, self.steps = 1024.0, 0
+
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        return loss * self.value
+
+    def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.grad /= self.value
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.steps += 1
+        if self.steps % 2:
+            optimizer.step()
+
+    def update(self) -> None:
+        if self.steps % 2 == 0:
+            self.value /= 2
+
+    def get_scale(self) -> float:
+        return self.value
+
+
+def test_schedule_and_average_wait_with_a_skipped_step() -> None:
+    state = make_state(Scale())
+    state.scaler = SkippingScaler()  # type: ignore[assignment]
+    train(state, [batch()] * 4)
+    assert state.schedule.last_epoch == 2
+    assert state.average is not None
+    assert int(state.average.n_averaged) == 2
+
+
+def test_gradients_are_unscaled_before_they_are_clipped() -> None:
+    plain, scaled = Scale(), Scale()
+    train(make_state(plain), [batch()], clip=0.1)
+    state = make_state(scaled)
+    state.scaler = SkippingScaler()  # type: ignore[assignment]
+    train(state, [batch()], clip=0.1)
+    assert scaled.weight.item() == pytest.approx(plain.weight.item(), rel=1e-5)
+
+
+def test_autocast_trains_in_bf16_and_keeps_the_loss_in_float32() -> None:
+    torch.manual_seed(0)
+    network = DepthNet(pretrained=False)
+    seen = []
+    network.refine.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    precision = Precision(torch.device("cpu"), torch.bfloat16)
+
+    def loss(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        seen.append(prediction.dtype)
+        return mse(prediction, target, valid)
+
+    state = make_state(network)
+    train_epoch(state, [batch(size=64)], loss=loss, units=METRIC, precision=precision)
+    assert seen == [torch.bfloat16, torch.float32]
+
+
+def test_four_epochs_equal_two_and_two_more_bit_for_bit() -> None:
+    def fresh() -> State:
+        torch.manual_seed(0)
+        network = DepthNet(pretrained=False)
+        optimizer = make_optimizer(network, "adan", lr=2e-3, weight_decay=1e-4)
+        return State(
+            network, optimizer, make_schedule(optimizer, steps=8, warmup_steps=2), CPU.scaler(), make_ema(network, 0.9)
+        )
+
+    epochs = [[batch(10 * epoch + n, count=2, size=32) for n in range(2)] for epoch in range(4)]
+    straight = fresh()
+    for batches in epochs:
+        train(straight, batches)
+    first = fresh()
+    for batches in epochs[:2]:
+        train(first, batches)
+    saved = copy.deepcopy({**first.weights(), "progress": first.progress()})
+    second = fresh()
+    second.restore(saved)
+    for batches in epochs[2:]:
+        train(second, batches)
+    assert second.epoch == straight.epoch == 4
+    for ours, theirs in ((second.network, straight.network), (second.judged, straight.judged)):
+        assert all(
+            torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+        )
+
+
+def test_validation_by_hand_over_uneven_batches() -> None:
+    batches = [batch(0, 4), batch(1, 2)]
+    measured = validate(Scale(), batches, loss=mse, units=METRIC, precision=CPU)
+    rmse, abs_rel, d1 = [], [], []
+    for one in batches:
+        prediction_m = 10 * nn.functional.avg_pool2d(one.image.mean(dim=1, keepdim=True), 4)
+        for p, t, v in zip(prediction_m, one.depth_m, one.valid, strict=True):
+            p, t = p[v].numpy(), t[v].numpy()
+            rmse.append(np.sqrt(np.mean((p - t) ** 2)))
+            abs_rel.append(np.mean(np.abs(p - t) / t))
+            d1.append(np.mean(np.maximum(p / t, t / p) < 1.25))
+    assert measured["rmse_m"] == pytest.approx(np.mean(rmse), rel=1e-5)
+    assert measured["abs_rel"] == pytest.approx(np.mean(abs_rel), rel=1e-4)
+    assert measured["d1"] == pytest.approx(np.mean(d1), abs=1e-6)
+    relative = validate(Scale(), batches, loss=mse, units=Units("relative", 10.0), precision=CPU)
+    assert "rmse" in relative
+    assert "rmse_m" not in relative
+
+
+def test_precision_follows_the_device() -> None:
+    assert choose_precision("cpu", "auto") == CPU
+    assert choose_precision("cpu", "bf16").dtype is torch.bfloat16
+    assert choose_precision("auto", "off").dtype is None
+    with pytest.raises(UserError, match="fp16: needs a CUDA GPU"):
+        choose_precision("cpu", "fp16")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="--device cuda"):
+            choose_precision("cuda", "auto")

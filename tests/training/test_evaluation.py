@@ -1,0 +1,91 @@
+import csv
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+from src.conventions import UserError
+from src.training.engine import Precision
+from src.training.evaluation import COLUMNS, evaluate, format_table, rank, summarize_scores, write_csv, write_json
+
+CPU = Precision(torch.device("cpu"), None)
+
+
+class Sample(NamedTuple):
+    name: str
+    image: torch.Tensor
+    truth_m: torch.Tensor
+    small_truth_m: torch.Tensor
+
+
+class LeftRight(nn.Module):
+    """Says 0.2 on the left half and 0.4 on the right, whatever it is shown."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        depth = torch.full((len(image), 1, 56, 56), 0.2)
+        depth[..., 28:] = 0.4
+        return depth
+
+
+def samples() -> list[Sample]:
+    found = []
+    for index, depth_m in enumerate((3.0, 2.9, 9.0)):
+        image = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
+        found.append(Sample(f"{index}.png", image, torch.full((480, 640), depth_m), torch.full((56, 56), depth_m)))
+    return found
+
+
+def test_flip_averaging_is_the_mean_with_the_mirror_image() -> None:
+    first = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU)[0]
+    assert first.flipped["eigen"]["rmse_m"] == pytest.approx(0, abs=1e-5)  # 0.3 everywhere
+    assert first.plain["eigen"]["rmse_m"] == pytest.approx(1, abs=0.05)
+
+
+def test_a_frame_without_truth_is_named() -> None:
+    empty = samples()[0]._replace(name="dark.png", truth_m=torch.zeros(480, 640))
+    with pytest.raises(UserError, match=r"dark\.png: got a frame without one measured pixel"):
+        evaluate(LeftRight(), [empty], unit_m=10.0, precision=CPU)
+
+
+def test_the_result_has_every_protocol_as_plain_numbers(tmp_path: Path) -> None:
+    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU)
+    result = summarize_scores(scores, data="rooms", checkpoint="best.pt")
+    write_json(tmp_path / "new" / "result.json", result)
+    read = json.loads((tmp_path / "new" / "result.json").read_text())
+    assert (read["count"], read["data"]) == (3, "rooms")
+    for key in ("protocols", "protocols_flip"):
+        assert {name: tuple(measures) for name, measures in read[key].items()} == COLUMNS | {}
+        assert all(isinstance(v, float) for measures in read[key].values() for v in measures.values())
+    assert read["protocols"]["eigen"]["rmse_m"] == pytest.approx(
+        sum(score.plain["eigen"]["rmse_m"] for score in scores) / 3
+    )
+    assert "eigen_median, flipped" in format_table(read)
+
+
+def test_a_relative_network_has_no_metres() -> None:
+    scores = evaluate(LeftRight(), samples(), unit_m=None, precision=CPU)
+    assert set(summarize_scores(scores)["protocols"]) == {"relative", "eigen_median"}
+    assert [index for _, index in rank(scores)]
+
+
+def test_best_median_and_worst_are_ranked_by_error() -> None:
+    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU)
+    assert [index for _, index in rank(scores)] == [1, 0, 2] or [index for _, index in rank(scores)] == [0, 1, 2]
+    assert rank(scores)[2][0].startswith("worst: rmse_m 6")
+
+
+def test_the_csv_has_a_row_per_image(tmp_path: Path) -> None:
+    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU)
+    write_csv(tmp_path / "images.csv", scores)
+    rows = list(csv.DictReader((tmp_path / "images.csv").open()))
+    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert float(rows[2]["eigen_rmse_m"]) == pytest.approx(scores[2].plain["eigen"]["rmse_m"], rel=1e-4)
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_json(tmp_path / "file" / "result.json", {})

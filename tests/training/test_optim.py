@@ -1,0 +1,92 @@
+import io
+import itertools
+import math
+
+import pytest
+import torch
+from adan_pytorch import Adan
+from torch import nn
+from torch.optim import AdamW
+
+from src.training.optim import make_ema, make_optimizer, make_schedule
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+        self.weights = nn.Parameter(torch.ones(2, 3))
+        self.output = nn.Conv2d(4, 1, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.output(self.encoder(image)) * self.weights.mean()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adan", Adan), ("adamw", AdamW)])
+def test_only_kernels_decay_and_the_encoder_has_its_own_rate(name: str, kind: type) -> None:
+    network = Small()
+    optimizer = make_optimizer(network, name, lr=0.1, weight_decay=0.5, encoder_lr_scale=0.25)
+    assert isinstance(optimizer, kind)
+    settings = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    assert {key: settings[id(p)] for key, p in network.named_parameters()} == {
+        "encoder.0.weight": (0.025, 0.5),
+        "encoder.0.bias": (0.025, 0.0),
+        "encoder.1.weight": (0.025, 0.0),
+        "encoder.1.bias": (0.025, 0.0),
+        "output.weight": (0.1, 0.5),
+        "output.bias": (0.1, 0.0),
+        "weights": (0.1, 0.0),
+    }
+
+
+def test_adans_quirks_are_as_documented() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = Adan([weight], lr=0.1)
+    assert optimizer.defaults["betas"] == (0.02, 0.08, 0.01)  # one minus the paper's
+    weight.grad = torch.ones(1)
+    optimizer.step()
+    assert weight.item() == 1  # the first step moves nothing
+    optimizer.step()
+    assert weight.item() < 1
+
+
+@pytest.mark.parametrize("name", ["adan", "adamw"])
+def test_state_survives_a_safe_checkpoint(name: str) -> None:
+    network = Small()
+    optimizer = make_optimizer(network, name, lr=0.01, weight_decay=0.1)
+    network(torch.rand(1, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    optimizer.load_state_dict(torch.load(file, weights_only=True))
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    optimizer = torch.optim.SGD(Small().parameters(), lr=1.0)
+    schedule = make_schedule(optimizer, steps=100, warmup_steps=10)
+    rates = []
+    for _ in range(100):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
+    assert rates[10] == pytest.approx(1)
+    assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)), abs=0.01)
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
+    assert rates[-1] < 0.001
+
+
+def test_ema_by_hand() -> None:
+    network = Small()
+    average = make_ema(network, decay=0.5)
+    values, expected = [1.0, 2.0, 4.0, 8.0], 1.0
+    for n, value in enumerate(values):
+        nn.init.constant_(network.output.bias, value)
+        network.encoder[1].running_mean.fill_(value)
+        average.update_parameters(network)
+        if n:
+            decay = min(0.5, (1 + n) / (10 + n))
+            expected = decay * expected + (1 - decay) * value
+    assert average.module.output.bias.item() == pytest.approx(expected)
+    assert average.module.encoder[1].running_mean[0].item() == pytest.approx(expected)  # norm statistics too

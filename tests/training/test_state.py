@@ -1,0 +1,28 @@
+import torch
+from torch import nn
+
+from src.training.optim import make_ema, make_optimizer, make_schedule
+from src.training.state import State
+
+
+def make(ema: bool) -> State:
+    network = nn.Conv2d(1, 1, 1)
+    optimizer = make_optimizer(network, "adamw", lr=0.1, weight_decay=0)
+    average = make_ema(network, 0.9) if ema else None
+    schedule = make_schedule(optimizer, steps=10, warmup_steps=1)
+    return State(network, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False), average)
+
+
+def test_the_averaged_network_is_judged_where_there_is_one() -> None:
+    assert make(ema=False).judged.__class__ is nn.Conv2d
+    state = make(ema=True)
+    assert state.judged is not state.network
+
+
+def test_a_run_without_average_goes_on_with_one_and_back() -> None:
+    for before, after in ((False, True), (True, False)):
+        old, new = make(before), make(after)
+        old.epoch, old.best = 3, 0.7
+        new.restore({**old.weights(), "progress": old.progress()})
+        assert (new.epoch, new.best) == (3, 0.7)
+        assert torch.equal(new.network.weight, old.network.weight)
