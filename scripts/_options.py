@@ -129,7 +129,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument_group("training").add_argument
     add("--augment", action=switch, default=False, help="flip, zoom and turn photo and depth; vary the photo's light")
-    add("--epochs", type=COUNT, default=10, metavar="N", help="times through the training frames")
+    add("--epochs", type=COUNT, default=5, metavar="N", help="times through the training frames")
     add("--batch-size", type=COUNT, default=16, metavar="N", help="frames per forward pass")
     add("--accumulate", type=COUNT, default=1, metavar="N", help="batches per step")
     add("--lr", type=POSITIVE, default=2e-3, help="peak learning rate")

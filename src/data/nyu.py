@@ -71,8 +71,9 @@ def download_nyu(cache: Path) -> tuple[Path | None, str]:
             break
     if hub.returncode == 0 and (root := find_nyu(Path(output.strip().splitlines()[-1]))):
         return root, f"kagglehub's download {root}"
+    # The last line of a traceback, such as `requests.exceptions.ConnectionError: HTTPSConnectionPool(…`.
     reason = (errors.strip().splitlines() or ["no reason given"])[-1]
-    return None, f"kagglehub could not download it ({reason[:140]})"
+    return None, f"kagglehub could not download it ({reason.split(':')[0].split('.')[-1]})"
 
 
 def _bytes_below(folder: Path) -> int:

@@ -43,7 +43,7 @@ def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> No
     for row, axes in zip(rows, all_axes, strict=True):
         prediction = _stretch(row.prediction, row.truth.shape)
         known = row.truth > 0
-        far = float(np.percentile(row.truth[known], 99.5)) if known.any() else 1.0
+        far = max(float(np.percentile(depth, 99.5)) for depth in (row.truth, row.prediction))
         error = np.where(known, np.abs(prediction - row.truth), np.nan)
         axes[0].imshow(row.image, aspect="auto")
         depth = axes[1].imshow(np.where(known, row.truth, np.nan), cmap=DEPTH_COLOURS, vmin=0, vmax=far, aspect="auto")
