@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,8 +28,9 @@ def environment() -> dict[str, str]:
     return facts
 
 
+@cache
 def revision() -> str:
-    """Name the commit of this repository, with `+changes` where files differ from it."""
+    """Name the commit of this repository, with `+changes` where files differ from it, as at the first call."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"],

@@ -6,6 +6,11 @@ import pytest
 from src.training import provenance
 
 
+@pytest.fixture(autouse=True)
+def first_call() -> None:
+    provenance.revision.cache_clear()
+
+
 def test_the_revision_tells_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> str:
         identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
@@ -21,6 +26,8 @@ def test_the_revision_tells_changed_files(tmp_path: Path, monkeypatch: pytest.Mo
     commit = git("rev-parse", "HEAD")[:12]
     assert provenance.revision() == commit
     (tmp_path / "file").write_text("two")
+    assert provenance.revision() == commit
+    provenance.revision.cache_clear()
     assert provenance.revision() == f"{commit}+changes"
 
 
