@@ -153,6 +153,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
 def open_data(options: argparse.Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
     """Settle on the data that the options ask for, and say so, unmissably."""
+    if options.data in ("auto", "nyu") and options.data_dir is None:
+        print("looking for NYU Depth V2 …", flush=True)
     data = choose_data(
         options.data,
         options.data_dir,

@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--steps", type=COUNT, default=8, metavar="N", help="timed steps per measurement, after two")
     parser.add_argument("--batch-size", type=COUNT, default=16, metavar="N", help="frames per step")
     parser.add_argument("--side", choices=SIDES, help="take one measurement only, in this process")
+    parser.add_argument("--default-allocator", action="store_true", help="leave ours without src/training/allocator.py")
     parser.add_argument("--frames", type=Path, metavar="DIR", help="NYU in the Kaggle layout; else rooms, written so")
     options = parser.parse_args(sys.argv[1:])
     if options.side:
@@ -73,12 +74,14 @@ def measure_in_process(side: str, options: Namespace) -> float:
     """Take one measurement in a fresh process: training images per second."""
     command = [sys.executable, __file__, "--side", side, "--frames", str(options.frames)]
     command += ["--steps", str(options.steps), "--batch-size", str(options.batch_size)]
+    command += ["--default-allocator"] if options.default_allocator else []
     return float(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
 
 
 def measure_ours(options: Namespace) -> float:
     """Time `train_epoch` as scripts/train.py calls it."""
-    keep_freed_memory()
+    if not options.default_allocator:
+        keep_freed_memory()
     precision = choose_precision("auto", "auto")
     with tempfile.TemporaryDirectory() as cache:
         frames = open_nyu(options.frames, "train", validation=0)

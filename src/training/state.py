@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from src.conventions import UserError
+
 
 @dataclass
 class State:
@@ -45,6 +47,7 @@ class State:
     def progress(self) -> dict[str, Any]:
         """Give what going on needs besides."""
         return {
+            "kind": type(self.optimizer).__name__,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -54,13 +57,24 @@ class State:
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Take back what `weights` and `progress` gave."""
+        """Take back what `weights` and `progress` gave.
+
+        **Raises**: UserError when it belongs to another network or optimiser.
+        """
         progress = content["progress"]
-        self.network.load_state_dict(content["network"])
-        if self.average is not None and content["ema"] is not None:
-            self.average.module.load_state_dict(content["ema"])
-            self.average.n_averaged.fill_(progress["averaged"])
-        self.optimizer.load_state_dict(progress["optimizer"])
-        self.schedule.load_state_dict(progress["schedule"])
-        self.scaler.load_state_dict(progress["scaler"])
+        try:
+            if progress["kind"] != type(self.optimizer).__name__:
+                raise ValueError(f"it was trained with {progress['kind']}")
+            self.network.load_state_dict(content["network"])
+            if self.average is not None and content["ema"] is not None:
+                self.average.module.load_state_dict(content["ema"])
+                self.average.n_averaged.fill_(progress["averaged"])
+            self.optimizer.load_state_dict(progress["optimizer"])
+            self.schedule.load_state_dict(progress["schedule"])
+            self.scaler.load_state_dict(progress["scaler"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(
+                f"--resume: the checkpoint does not fit these options ({str(error).splitlines()[0][:100]}). "
+                "Resume with the options of the run; only --epochs and the data may change."
+            ) from None
         self.epoch, self.best = progress["epoch"], progress["best"]

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
+from src.conventions import UserError
 from src.training.optim import make_ema, make_optimizer, make_schedule
 from src.training.state import State
 
@@ -26,3 +28,14 @@ def test_a_run_without_average_goes_on_with_one_and_back() -> None:
         new.restore({**old.weights(), "progress": old.progress()})
         assert (new.epoch, new.best) == (3, 0.7)
         assert torch.equal(new.network.weight, old.network.weight)
+
+
+def test_a_state_of_another_network_is_refused() -> None:
+    state, other = make(ema=True), make(ema=True)
+    other.network = nn.Conv2d(2, 3, 1)
+    with pytest.raises(UserError, match="does not fit these options"):
+        other.restore({**state.weights(), "progress": state.progress()})
+    third = make(ema=True)
+    third.optimizer = torch.optim.SGD(third.network.parameters(), lr=0.1)
+    with pytest.raises(UserError, match="trained with AdamW"):
+        third.restore({**state.weights(), "progress": state.progress()})
