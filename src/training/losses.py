@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 TARGETS = ("metric", "relative")
@@ -43,7 +42,7 @@ def mixed(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     gradients: Hu et al. 2019, arXiv 1803.08673.
     """
     error = prediction - target
-    log_error = torch.where(valid, prediction.clamp(min=1e-3).log() - target.clamp(min=1e-3).log(), 0)
+    log_error = prediction.clamp(min=1e-3).log() - target.clamp(min=1e-3).log()
     image = (1, 2, 3)
     spread = masked_mean(log_error**2, valid, image) - 0.5 * masked_mean(log_error, valid, image) ** 2
     across = masked_mean(error.diff(dim=3).abs(), valid[..., 1:] & valid[..., :-1])
