@@ -15,6 +15,7 @@ from _root import ROOT
 from src.conventions import MAX_DEPTH_M, UserError
 from src.data.sources import KINDS, Data, choose_data, default_cache
 from src.network.encoder import EMBEDDED_ENCODER
+from src.training.checkpoint import WEIGHTS
 from src.training.engine import AMP, DEVICES
 from src.training.losses import LOSSES, TARGETS
 from src.training.optim import OPTIMIZERS
@@ -50,7 +51,7 @@ def as_tokens(preset: Mapping[str, Any]) -> list[str]:
 
 def as_preset(options: argparse.Namespace) -> dict[str, Any]:
     """Write options as plain values that, read as a preset, repeat the run."""
-    about_this_run = ("out", "name", "resume", "preset")
+    about_this_run = ("out", "name", "resume", "preset", "max_minutes")
     values = {key: value for key, value in vars(options).items() if key not in about_this_run}
     return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in values.items()}
 
@@ -118,6 +119,12 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--amp", choices=AMP, default="auto", help=what)
 
 
+def add_weights_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which of a checkpoint's weights to take."""
+    what = "which to take: as trained, their moving average, their SWA; default: those that training judged best"
+    parser.add_argument("--weights", choices=WEIGHTS, help=what)
+
+
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add what only training asks: the network, the loop, the run's files."""
     switch = argparse.BooleanOptionalAction
@@ -140,6 +147,11 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--weight-decay", type=NOT_NEGATIVE, default=1e-4, metavar="X", help="on kernels, not on norms and biases")
     add("--clip", type=POSITIVE, default=0.5, metavar="NORM", help="largest norm of the gradient")
     add("--ema", type=SHARE, default=0.998, metavar="DECAY", help="moving average of the weights; 0: none")
+    add("--swa", type=SHARE, default=0.0, metavar="SHARE", help="average the weights of this last share of the steps")
+    what = "share of --lr at which the rate stays meanwhile"
+    add("--swa-lr-scale", type=SHARE, default=0.25, metavar="SHARE", help=what)
+    what = "stop after an epoch when the next would end later than this"
+    add("--max-minutes", type=POSITIVE, metavar="MINUTES", help=what)
     add("--seed", type=INDEX, default=0, help="fixes the weights, the order and the augmentation")
 
     add = parser.add_argument_group("files").add_argument

@@ -1,4 +1,4 @@
-"""Score a checkpoint by the seed's, the siblings' and the field's protocol.
+"""Score a checkpoint, or the weights that ship, by the seed's, the siblings' and the field's protocol.
 
 python scripts/evaluate.py runs/…/best.pt
 """
@@ -11,13 +11,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from _options import Parser, add_data_options, add_machine_options, bar_options, open_data
+from _network import open_network
+from _options import Parser, add_data_options, add_machine_options, add_weights_option, bar_options, open_data
 from _root import run
 
 from src.data.batches import EvaluationSamples, make_sample
 from src.data.frame import Pairs
-from src.network import DepthNet, rebuild
-from src.training import checkpoint, evaluation
+from src.network import DepthNet
+from src.training import evaluation
 from src.training.engine import Precision, choose_precision, predict
 from src.training.provenance import revision
 from src.viewing.figures import Comparison, draw_strip
@@ -26,7 +27,9 @@ from src.viewing.figures import Comparison, draw_strip
 def parse(argv: list[str]) -> Any:
     """Read the command line; what it leaves open about the data is taken from the checkpoint."""
     parser = Parser(__doc__)
-    parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a run")
+    what = "best.pt or last.pt of a run, or .safetensors; without one, the weights that ship are scored"
+    parser.add_argument("checkpoint", type=Path, nargs="?", help=what)
+    add_weights_option(parser)
     add_data_options(parser, kind=None, validation=None)
     parser.add_argument("--split", choices=("test", "val"), default="test", help="which frames to score")
     add_machine_options(parser)
@@ -37,26 +40,26 @@ def parse(argv: list[str]) -> Any:
 
 def main() -> None:
     options = parse(sys.argv[1:])
-    content = checkpoint.load(options.checkpoint)
-    about = content["about"]
-    trained = about["options"]
-    if options.data is None and options.data_dir is None:
+    precision = choose_precision(options.device, options.amp)
+    opened = open_network(options.checkpoint, options.weights, precision)
+    trained = opened.about["options"]
+    if options.data is None and options.data_dir is None and "data_dir" in trained:
         options.data, options.data_dir = trained["data"], trained["data_dir"] and Path(trained["data_dir"])
     options.data = options.data or "auto"
     for name in ("depth_scale", "validation"):
         if getattr(options, name) is None:
             setattr(options, name, trained[name])
-    network = rebuild(about["encoder"], content["ema"] or content["network"])
-    data = open_data(options, about["max_depth_m"])
+    data = open_data(options, opened.about["max_depth_m"])
     report(
-        network,
-        about,
+        opened.network,
+        opened.about,
         data.open(options.split, options.limit),
         data=data.kind,
         split=options.split,
-        name=options.checkpoint,
-        folder=options.out or options.checkpoint.parent,
-        precision=choose_precision(options.device, options.amp),
+        name=opened.name,
+        weights=opened.weights,
+        folder=options.out or (Path("runs") / "shipped" if opened.shipped else options.checkpoint.parent),
+        precision=precision,
         extra_json=options.json,
     )
 
@@ -68,7 +71,8 @@ def report(
     *,
     data: str,
     split: str,
-    name: Path,
+    name: str,
+    weights: str,
     folder: Path,
     precision: Precision,
     extra_json: Path | None = None,
@@ -85,7 +89,8 @@ def report(
         split=split,
         trained_on=about["data"],
         target=about["target"],
-        checkpoint=str(name),
+        checkpoint=name,
+        weights=weights,
         epoch=about["epoch"],
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         revision=revision(),

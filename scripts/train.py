@@ -41,10 +41,10 @@ from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Batch, Packed, Siz
 from src.network import DepthNet, rebuild, summarize
 from src.training import checkpoint
 from src.training.allocator import keep_freed_memory
-from src.training.engine import Units, choose_precision, train_epoch, validate
+from src.training.engine import Units, choose_precision, settle_swa, train_epoch, validate
 from src.training.logbook import Logbook, check_writable
 from src.training.losses import LOSSES
-from src.training.optim import make_ema, make_optimizer, make_schedule
+from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.provenance import revision
 from src.training.state import State
 from src.viewing.figures import draw_strip
@@ -124,19 +124,56 @@ def main() -> None:
         weight_decay=options.weight_decay,
         encoder_lr_scale=options.encoder_lr_scale,
     )
-    steps = max(1, len(batches) // options.accumulate) * options.epochs
-    schedule = make_schedule(optimizer, steps=steps, warmup_steps=max(1, round(options.warmup * steps)))
+    per_epoch = max(1, len(batches) // options.accumulate)
+    steps = per_epoch * options.epochs
+    swa_start = steps - round(options.swa * steps)
+    schedule = make_schedule(
+        optimizer,
+        steps=swa_start,
+        warmup_steps=max(1, round(options.warmup * steps)),
+        floor=options.swa_lr_scale if options.swa else 0.0,
+    )
     average = make_ema(network, options.ema) if options.ema else None
-    state = State(network, optimizer, schedule, precision.scaler(), average)
+    swa = make_swa(network) if options.swa else None
+    state = State(network, optimizer, schedule, precision.scaler(), average, swa, swa_start)
     if resumed is not None:
         state.restore(resumed)
         print(f"resumed after epoch {state.epoch}")
 
+    def keep(measured: dict[str, float], weights: str) -> None:
+        """Save the state, and the weights as the best ones if they are."""
+        about = {
+            "encoder": options.encoder,
+            "target": options.target,
+            "max_depth_m": options.max_depth,
+            "data": data.kind,
+            "epoch": state.epoch,
+            "weights": weights,
+            "validation": measured,
+            "options": as_preset(options),
+            "revision": revision(),
+        }
+        # Without validation frames the newest weights count as the best.
+        error = measured.get("rmse_m", measured.get("rmse", -state.epoch - (weights == "swa")))
+        if not math.isfinite(error):
+            raise UserError(f"epoch {state.epoch}: predictions are not finite. Try a lower --lr; last.pt is older.")
+        if error < state.best:
+            state.best = error
+            checkpoint.save(folder / "best.pt", about=about, **state.weights())
+            some = held_out or frames
+            chosen = sorted({len(some) * eighth // 8 for eighth in (1, 3, 5, 7)})
+            judged = swa.module if swa and weights == "swa" else state.judged
+            rows = [compare(judged, some, index, f"epoch {state.epoch}", about, precision) for index in chosen]
+            draw_strip(rows, folder / "samples.png")
+        checkpoint.save(folder / "last.pt", about=about, **state.weights(), progress=state.progress())
+
     # The loop.
     logbook = Logbook(folder, as_preset(options))
     print(f"{len(frames)} training frames, {precision.name}, run folder {folder}", flush=True)
-    per_epoch = len(batches) * batches.batch_size
-    bar = tqdm(total=options.epochs * per_epoch, initial=state.epoch * per_epoch, smoothing=0.05, **bar_options())
+    images = len(batches) * batches.batch_size
+    bar = tqdm(total=options.epochs * images, initial=state.epoch * images, smoothing=0.05, **bar_options())
+    begun = time.perf_counter()
+    check = partial(validate, batches=validation, loss=loss, units=units, precision=precision) if validation else None
     while state.epoch < options.epochs:
         started = time.perf_counter()
         train_loss = train_epoch(
@@ -149,57 +186,52 @@ def main() -> None:
             accumulate=options.accumulate,
             on_read=lambda mean: bar.set_postfix_str(f"epoch {state.epoch + 1}, loss {mean:.4f}"),
         )
-        rate = per_epoch / (time.perf_counter() - started)
-        measured = {}
-        if validation is not None:
-            measured = validate(state.judged, validation, loss=loss, units=units, precision=precision)
+        rate = images / (time.perf_counter() - started)
+        if not math.isfinite(train_loss):
+            raise UserError(
+                f"epoch {state.epoch}: the loss is not finite. Try a lower --lr; last.pt is one epoch older."
+            )
+        measured = check(state.judged) if check else {}
         values = {f"val_{key}": value for key, value in measured.items()}
         rates = {"train_lr": schedule.get_last_lr()[-1], "train_images_per_s": rate}
         logbook.record(schedule.last_epoch, epoch=state.epoch, train_loss=train_loss, **rates, **values)
         shown = "  ".join(f"{key} {value:.4f}" for key, value in {"train_loss": train_loss, **values}.items())
         bar.write(f"epoch {state.epoch:3}/{options.epochs}  {shown}  {rate:.1f} img/s")
-
-        # Without validation frames the newest weights count as the best.
-        error = measured.get("rmse_m", measured.get("rmse", -state.epoch))
-        if not math.isfinite(train_loss + error):
-            raise UserError(
-                f"epoch {state.epoch}: the loss is not finite. Try a lower --lr; last.pt is one epoch older."
-            )
-        about = {
-            "encoder": options.encoder,
-            "target": options.target,
-            "max_depth_m": options.max_depth,
-            "data": data.kind,
-            "epoch": state.epoch,
-            "validation": measured,
-            "options": as_preset(options),
-            "revision": revision(),
-        }
-        if error < state.best:
-            state.best = error
-            checkpoint.save(folder / "best.pt", about=about, **state.weights())
-            some = held_out or frames
-            chosen = sorted({len(some) * eighth // 8 for eighth in (1, 3, 5, 7)})
-            rows = [compare(state.judged, some, index, f"epoch {state.epoch}", about, precision) for index in chosen]
-            draw_strip(rows, folder / "samples.png")
-        checkpoint.save(folder / "last.pt", about=about, **state.weights(), progress=state.progress())
+        keep(measured, "ema" if average else "raw")
+        now = time.perf_counter()
+        if (
+            options.max_minutes
+            and state.epoch < options.epochs
+            and 2 * now - started - begun > 60 * options.max_minutes
+        ):
+            bar.close()
+            print(f"\nstopped by --max-minutes after epoch {state.epoch}. Go on with:")
+            print(f"  python {as_typed('train.py')} --resume {shlex.quote(str(folder / 'last.pt'))}")
+            return
     bar.close()
+    if swa:
+        judged = settle_swa(state, batches.epoch(state.epoch), precision)
+        measured = check(judged) if check else {}
+        print("SWA  " + "  ".join(f"val_{key} {value:.4f}" for key, value in measured.items()), flush=True)
+        keep(measured, "swa")
     logbook.close()
 
     # What it came to.
     best = checkpoint.load(folder / "best.pt")
+    weights, which = checkpoint.choose_weights(best)
     report(
-        rebuild(options.encoder, best["ema"] or best["network"]),
+        rebuild(options.encoder, weights),
         best["about"],
         data.open(data.last_split, options.limit),
         data=data.kind,
         split=data.last_split,
-        name=folder / "best.pt",
+        name=str(folder / "best.pt"),
+        weights=which,
         folder=folder,
         precision=precision,
     )
-    evaluate = os.path.relpath(Path(__file__).with_name("evaluate.py"))
-    print(f"\nThe run is in {folder}. Next:\n  python {evaluate} {shlex.quote(str(folder / 'best.pt'))}")
+    print(f"\nThe run is in {folder}. Next:")
+    print(f"  python {as_typed('evaluate.py')} {shlex.quote(str(folder / 'best.pt'))}")
 
 
 def prepare_frames(frames: Pairs, sizes: Sizes, *, cache: Path, max_depth_m: float) -> Packed:
@@ -207,6 +239,11 @@ def prepare_frames(frames: Pairs, sizes: Sizes, *, cache: Path, max_depth_m: flo
     workers = min(4, os.cpu_count() or 1) if len(frames) > 100 else 0
     progress = partial(tqdm, desc=f"preparing {len(frames)} frames", **bar_options())
     return pack(frames, cache, sizes, max_depth_m=max_depth_m, workers=workers, progress=progress)
+
+
+def as_typed(script: str) -> str:
+    """Write the path of another script as one would type it here."""
+    return os.path.relpath(Path(__file__).with_name(script))
 
 
 def watch(batches: Iterable[Batch], bar: Any) -> Iterator[Batch]:

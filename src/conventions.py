@@ -47,6 +47,11 @@ class Intrinsics:
             height_px=height_px,
         )
 
+    @classmethod
+    def of(cls, width_px: int, height_px: int, focal_px: float) -> Intrinsics:
+        """Describe a camera with square pixels that looks through the middle of its frame."""
+        return cls(focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2, width_px, height_px)
+
 
 NYU_INTRINSICS = Intrinsics(518.86, 519.47, 325.58, 253.74, 640, 480)
 """The Kinect's RGB camera, from the toolbox of Silberman et al., ECCV 2012."""

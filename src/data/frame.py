@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -56,9 +57,12 @@ def open_image(path: Path) -> Image.Image:
     **Raises**: UserError when the file is missing, empty, truncated or no image.
     """
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
+        with warnings.catch_warnings():
+            # Phones take photos of 108 megapixels, which Pillow would warn of; it still refuses twice as many.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return image
     except FileNotFoundError:
         raise UserError(f"{path}: got no such file, expected an image. Check the path or the csv row.") from None
     except UnidentifiedImageError:
@@ -68,8 +72,27 @@ def open_image(path: Path) -> Image.Image:
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read a photo as (H, W, 3) uint8, upright whatever its EXIF orientation."""
-    return np.asarray(ImageOps.exif_transpose(open_image(path)).convert("RGB"))
+    """Read a photo as (H, W, 3) uint8, upright whatever its EXIF orientation.
+
+    **Raises**: UserError when it cannot be decoded or has no colours to show.
+    """
+    return to_rgb(ImageOps.exif_transpose(open_image(path)), path)
+
+
+def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    """Bring any mode to 8-bit RGB: 16 bits scaled, not clipped; transparency laid on white; first frame of several.
+
+    **Raises**: UserError for floating-point pixels, whose range nobody knows.
+    """
+    if image.mode == "F":
+        raise UserError(f"{path}: got floating-point pixels, expected a photo of 8 or 16 bits. Convert it first.")
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
 
 
 def read_depth(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -90,9 +113,10 @@ def read_depth(path: Path) -> tuple[NDArray[np.float32], int]:
     return np.asarray(image).astype(np.float32), bits
 
 
-def shrink_image(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """Resize a photo to a square, antialiased: (H, W, 3) -> (size_px, size_px, 3) uint8."""
-    return np.asarray(Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BILINEAR))
+def shrink_image(image: NDArray[np.uint8], width_px: int, height_px: int | None = None) -> NDArray[np.uint8]:
+    """Resize a photo, antialiased: (H, W, 3) -> (height_px, width_px, 3) uint8, a square if no height is given."""
+    size = width_px, height_px or width_px
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
 def shrink_depth(depth_m: NDArray[np.float32], valid: NDArray[np.bool_], size_px: int) -> NDArray[np.float32]:
@@ -104,3 +128,9 @@ def shrink_depth(depth_m: NDArray[np.float32], valid: NDArray[np.bool_], size_px
     stack = torch.from_numpy(np.stack([np.where(valid, depth_m, 0), valid]).astype(np.float32))
     total, share = F.interpolate(stack[None], (size_px, size_px), mode="bilinear", antialias=True)[0].numpy()
     return np.where(share > 0.5, total / np.maximum(share, 0.5), 0).astype(np.float32)
+
+
+def enlarge_depth(depth: NDArray[np.float32], width_px: int, height_px: int) -> NDArray[np.float32]:
+    """Resize a depth map to its photo's size, bilinearly: (h, w) -> (height_px, width_px)."""
+    grid = torch.from_numpy(depth)[None, None]
+    return F.interpolate(grid, (height_px, width_px), mode="bilinear", align_corners=False)[0, 0].numpy()

@@ -1,5 +1,10 @@
-"""Photo in, depth out: the network and its parts."""
+"""Photo in, depth out: the network, its parts, and the weights that ship."""
+
+from pathlib import Path
 
 from src.network.depthnet import DepthNet, rebuild, summarize
 
-__all__ = ["DepthNet", "rebuild", "summarize"]
+SHIPPED = Path(__file__).parent / "weights" / "nyu.safetensors"
+"""Weights trained on NYU's labelled frames; the model card lies beside them."""
+
+__all__ = ["SHIPPED", "DepthNet", "rebuild", "summarize"]

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.optim.swa_utils import update_bn
 
 from src.conventions import UserError
 from src.training.losses import Loss, make_target, masked_mean
@@ -116,10 +117,25 @@ def train_epoch(
                 state.schedule.step()
                 if state.average is not None:
                     state.average.update_parameters(network)
+                if state.swa is not None and state.schedule.last_epoch > state.swa_start:
+                    state.swa.update_parameters(network)
         if count % HOST_READ_BATCHES == 0:
             on_read(total.item() / count)
     state.epoch += 1
     return total.item() / max(count, 1)
+
+
+def settle_swa(state: State, batches: Iterable[Batch], precision: Precision) -> nn.Module:
+    """Measure the norm statistics of the averaged weights over one pass of training batches; return their network.
+
+    The average of weights has other activations than any of the weights it averages.
+
+    **Source**: Izmailov et al. 2018, arXiv 1803.05407, section 3.2.
+    """
+    assert state.swa is not None
+    update_bn(batches, state.swa, device=precision.device)
+    state.swa_settled = True
+    return state.swa.module
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from adan_pytorch import Adan
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 OPTIMIZERS = ("adan", "adamw")
 
@@ -50,8 +50,10 @@ def is_decayed(key: str, parameter: Tensor) -> bool:
     return parameter.ndim == 4 and key.endswith("weight")
 
 
-def make_schedule(optimizer: Optimizer, *, steps: int, warmup_steps: int) -> LambdaLR:
-    """Rise linearly to the full learning rate, then fall to zero along half a cosine.
+def make_schedule(optimizer: Optimizer, *, steps: int, warmup_steps: int, floor: float = 0.0) -> LambdaLR:
+    """Rise linearly to the full learning rate, then fall along half a cosine to `floor` of it, and stay there.
+
+    A floor above zero is for stochastic weight averaging, which wants weights that keep moving.
 
     **Source**: Loshchilov and Hutter 2016, arXiv 1608.03983; Goyal et al. 2017, arXiv 1706.02677.
     """
@@ -59,7 +61,8 @@ def make_schedule(optimizer: Optimizer, *, steps: int, warmup_steps: int) -> Lam
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))))
+        fallen = 0.5 * (1 - math.cos(math.pi * min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))))
+        return 1 - (1 - floor) * fallen
 
     return LambdaLR(optimizer, factor)
 
@@ -76,3 +79,12 @@ def make_ema(network: nn.Module, decay: float) -> AveragedModel:
         get_ema_multi_avg_fn(min(decay, (1 + int(n)) / (10 + int(n))))(averaged, current, n)
 
     return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+
+
+def make_swa(network: nn.Module) -> AveragedModel:
+    """Keep the plain average of the weights of many late steps, with norm statistics of its own at the end.
+
+    **Source**: Izmailov et al. 2018, arXiv 1803.05407.
+    **Differs**: it takes in every step's weights, not one set an epoch, so that short runs have some to average.
+    """
+    return AveragedModel(network, multi_avg_fn=get_swa_multi_avg_fn())

@@ -27,6 +27,12 @@ class State:
     schedule: LRScheduler
     scaler: GradScaler
     average: AveragedModel | None = None
+    """The exponential moving average, over all steps."""
+    swa: AveragedModel | None = None
+    """The stochastic weight average, over the steps from `swa_start` on."""
+    swa_start: int = 0
+    swa_settled: bool = False
+    """Whether its norm statistics are its own, so that it may be used."""
     epoch: int = 0
     """Epochs done."""
     best: float = math.inf
@@ -42,6 +48,7 @@ class State:
         return {
             "network": self.network.state_dict(),
             "ema": None if self.average is None else self.average.module.state_dict(),
+            "swa": self.swa.module.state_dict() if self.swa is not None and self.swa_settled else None,
         }
 
     def progress(self) -> dict[str, Any]:
@@ -52,6 +59,7 @@ class State:
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "averaged": 0 if self.average is None else int(self.average.n_averaged),
+            "swa": None if self.swa is None else self.swa.state_dict(),
             "epoch": self.epoch,
             "best": self.best,
         }
@@ -69,6 +77,8 @@ class State:
             if self.average is not None and content["ema"] is not None:
                 self.average.module.load_state_dict(content["ema"])
                 self.average.n_averaged.fill_(progress["averaged"])
+            if self.swa is not None and progress.get("swa") is not None:
+                self.swa.load_state_dict(progress["swa"])
             self.optimizer.load_state_dict(progress["optimizer"])
             self.schedule.load_state_dict(progress["schedule"])
             self.scaler.load_state_dict(progress["scaler"])

@@ -1,0 +1,68 @@
+"""The network that a script works with: a checkpoint's, or the one that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import _root  # noqa: F401 (puts src on the path)
+
+from src.data.frame import enlarge_depth
+from src.data.photos import Photo, view
+from src.network import SHIPPED, DepthNet, rebuild
+from src.training import checkpoint
+from src.training.engine import Precision, predict
+
+
+class Opened(NamedTuple):
+    """A network ready to predict, what is known of it, and how to call it."""
+
+    network: DepthNet
+    about: dict[str, Any]
+    name: str
+    weights: str
+    shipped: bool
+
+    @property
+    def unit_m(self) -> float | None:
+        """Metres that the network calls 1; None where it learnt shares of the farthest point."""
+        return self.about["max_depth_m"] if self.about["target"] == "metric" else None
+
+    @property
+    def unit(self) -> str:
+        """What the numbers of `estimate` are, in a word."""
+        return "m" if self.unit_m else "of the farthest"
+
+
+def open_network(path: Path | None, weights: str | None, precision: Precision) -> Opened:
+    """Load a checkpoint's network onto the device, or where none is named the shipped one, and say which it is."""
+    content = checkpoint.load(path or SHIPPED)
+    about = content["about"]
+    chosen, which = checkpoint.choose_weights(content, weights)
+    network = rebuild(about["encoder"], chosen).to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    name = f"{path} ({which})" if path else "the weights that ship with the repository"
+    print(f"network: {name}, trained on {about['data']}{describe_scores(about)}", flush=True)
+    return Opened(network.eval(), about, name, which, path is None)
+
+
+def describe_scores(about: dict[str, Any]) -> str:
+    """Put the figures that exported weights carry into words."""
+    scores = about.get("scores")
+    if not scores:
+        return ""
+    eigen = scores["protocols"]["eigen"]
+    frames = f"{scores['count']} {scores['split']} frames of {scores['data']}"
+    return f"; on {frames} (Eigen): d1 {eigen['d1']:.3f}, RMSE {eigen['rmse_m']:.3f} m, AbsRel {eigen['abs_rel']:.3f}"
+
+
+def estimate(opened: Opened, photo: Photo, precision: Precision) -> NDArray[np.float32]:
+    """Estimate depth at the photo's size: (H, W), in metres, or in shares of the farthest point."""
+    seen = view(photo)
+    image = torch.from_numpy(seen.image.copy()).permute(2, 0, 1)[None].to(precision.device)
+    depth = predict(opened.network, image, precision)[0, 0].cpu().numpy()
+    factor = opened.unit_m * seen.scale if opened.unit_m else 1 / max(float(depth.max()), 1e-6)
+    return enlarge_depth(depth * factor, photo.camera.width_px, photo.camera.height_px)
