@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from src.conventions import UserError
+from src.files import whole_file
 
 FORMAT = 1
 MARK = "bifpn-depth"
@@ -36,18 +36,11 @@ def save(path: Path, **content: Any) -> None:
 
     **Raises**: UserError when the disk refuses; an earlier file of that name is then untouched.
     """
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
+    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+        try:
             torch.save({"mark": MARK, "format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: the checkpoint could not be written ({error}). Free some disk, or change --out."
-        ) from None
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(str(error).splitlines()[0]) from None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -83,14 +76,8 @@ def export(path: Path, about: Mapping[str, Any], weights: Mapping[str, Tensor]) 
     content = to_safetensors(stored, metadata=header)
     checksum = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
     for place, text in ((path, content), (checksum_of(path), checksum.encode())):
-        unfinished = place.with_name(f".{place.name}.unfinished")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(place) as unfinished:
             unfinished.write_bytes(text)
-            os.replace(unfinished, place)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise UserError(f"{place}: cannot be written ({error.strerror}). Name another file.") from None
 
 
 def checksum_of(path: Path) -> Path:

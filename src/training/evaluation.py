@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from src.conventions import UserError
+from src.files import whole_file
 from src.training.engine import Precision, predict
 from src.training.metrics import Measures, average, score
 
@@ -103,11 +104,8 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
 
     **Raises**: UserError when the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}). Name another file.") from None
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
@@ -116,12 +114,9 @@ def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
     **Raises**: UserError when the file cannot be written.
     """
     columns = [(protocol, measure) for protocol in scores[0].plain for measure in scores[0].plain[protocol]]
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", *(f"{protocol}_{measure}" for protocol, measure in columns)])
-            for score_ in scores:
-                values = (score_.plain[protocol][measure] for protocol, measure in columns)
-                writer.writerow([score_.name, *(f"{value:.6g}" for value in values)])
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}). Name another file.") from None
+    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *(f"{protocol}_{measure}" for protocol, measure in columns)])
+        for score_ in scores:
+            values = (score_.plain[protocol][measure] for protocol, measure in columns)
+            writer.writerow([score_.name, *(f"{value:.6g}" for value in values)])

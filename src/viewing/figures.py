@@ -13,12 +13,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from src.conventions import UserError
+from src.files import whole_file
 
 DEPTH_COLOURS = mpl.colormaps["magma_r"].with_extremes(bad="0.75")
 ERROR_COLOURS = mpl.colormaps["cividis"].with_extremes(bad="0.75")
 LARGEST_ERROR = 1.0
 """Where the error's colours end, in the unit of the depth."""
+
+LARGEST_PREVIEW_PX = 1600
 
 
 class Comparison(NamedTuple):
@@ -84,6 +86,62 @@ def draw_contact_sheet(
     _finish(figure, path)
 
 
+def draw_depth(depth: NDArray[np.float32], path: Path, *, unit: str = "m") -> None:
+    """Draw one depth map in colours, with its scale.
+
+    **Raises**: UserError when the file cannot be written.
+    """
+    height, width = depth.shape
+    figure = _figure(8.0, 7.0 * height / width)
+    _colour_bar(figure, _show_depth(figure.subplots(), depth, far_end(depth)), figure.axes[0], unit)
+    _finish(figure, path)
+
+
+def draw_pair(image: NDArray[np.uint8], depth: NDArray[np.float32], path: Path, *, unit: str = "m") -> None:
+    """Draw a photo beside its depth map, (H, W, 3) and (H, W).
+
+    **Raises**: UserError when the file cannot be written.
+    """
+    height, width = depth.shape
+    figure = _figure(12.0, 5.6 * height / width)
+    left, right = figure.subplots(1, 2)
+    left.imshow(_preview(image))
+    _colour_bar(figure, _show_depth(right, depth, far_end(depth)), right, unit)
+    _finish(figure, path)
+
+
+def far_end(depth: NDArray[np.float32]) -> float:
+    """Choose where a scale ends that begins at 0: beyond all but the farthest half percent."""
+    return max(float(np.percentile(_preview(depth), 99.5)), 1e-3)
+
+
+def colour_depth(depth: NDArray[np.float32], far: float) -> NDArray[np.uint8]:
+    """Give a depth map the colours of the pictures, from 0 to `far`: (H, W) -> (H, W, 3) uint8."""
+    return (DEPTH_COLOURS(depth / far)[..., :3] * 255).astype(np.uint8)
+
+
+def draw_legend(far: float, height_px: int, *, unit: str = "m") -> NDArray[np.uint8]:
+    """Draw the scale of `colour_depth` on its own, to stand beside a film: (height_px, 60, 3) uint8."""
+    figure = Figure(figsize=(0.6, height_px / 100), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, far), DEPTH_COLOURS)
+    bar = figure.colorbar(scale, cax=figure.subplots())
+    bar.ax.tick_params(labelsize=7)
+    bar.ax.set_title(unit, fontsize=8)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _show_depth(axes: Axes, depth: NDArray[np.float32], far: float) -> Any:
+    return axes.imshow(_preview(depth), cmap=DEPTH_COLOURS, vmin=0, vmax=far)
+
+
+def _preview(picture: NDArray[Any]) -> NDArray[Any]:
+    """Take every n-th pixel, so that a photo of 100 megapixels costs no more than the figure can show."""
+    stride = -(-max(picture.shape[:2]) // LARGEST_PREVIEW_PX)
+    return picture[::stride, ::stride]
+
+
 def _figure(width_inch: float, height_inch: float) -> Figure:
     figure = Figure(figsize=(width_inch, height_inch), layout="constrained")
     FigureCanvasAgg(figure)
@@ -108,8 +166,5 @@ def _finish(figure: Figure, path: Path) -> None:
         if axes.get_label() != "<colorbar>":
             axes.set_xticks([])
             axes.set_yticks([])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}). Name another file.") from None
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, dpi=110, format="png")

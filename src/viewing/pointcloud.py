@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.conventions import Intrinsics, UserError
+from src.conventions import Intrinsics
+from src.files import whole_file
 
-EDGE = 0.06
-"""Two neighbours whose depths differ by more than this share lie on two things, with nothing between them."""
+STEEPEST = 8.0
+"""Metres away per metre across: a surface seen at 83 degrees. What is steeper is the gap between two things."""
 
 
 class Cloud(NamedTuple):
@@ -40,47 +41,38 @@ def unproject(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.fl
 
 
 def make_cloud(
-    image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, most: int = 250_000
+    image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, most: int = 320_000
 ) -> Cloud:
     """Make a cloud of at most `most` points, on a regular grid of pixels.
 
-    Pixels without depth (0) are left out, and so are those on a jump from one thing to the next, where a resized
-    map has values that belong to neither.
+    Pixels without depth (0) are left out, and so are those between one thing and the next, where a resized map
+    has values that belong to neither.
 
     **Shape**: image (H, W, 3) uint8, depth_m (H, W).
     """
-    height, width = depth_m.shape
-    stride = int(np.ceil(np.sqrt(height * width / most)))
-    rows, columns = slice(stride // 2, None, stride), slice(stride // 2, None, stride)
-    depth = depth_m[rows, columns]
-    points = unproject_grid(depth, camera, stride)
-    keep = (depth > 0) & ~on_jump(depth)
-    return Cloud(points[keep], image[rows, columns][keep])
-
-
-def unproject_grid(depth_m: NDArray[np.float32], camera: Intrinsics, stride: int) -> NDArray[np.float32]:
-    """Place every `stride`-th pixel in space, the first one at half a stride: (h, w) -> (h, w, 3) metres."""
-    height, width = depth_m.shape
+    stride = math.ceil(math.sqrt(depth_m.size / most))
+    first = stride // 2
+    depth = depth_m[first::stride, first::stride]
     seen = Intrinsics(
         camera.fx_px / stride,
         camera.fy_px / stride,
-        (camera.cx_px - stride // 2) / stride,
-        (camera.cy_px - stride // 2) / stride,
-        width,
-        height,
+        (camera.cx_px - first) / stride,
+        (camera.cy_px - first) / stride,
+        depth.shape[1],
+        depth.shape[0],
     )
-    return unproject(depth_m, seen)
+    keep = (depth > 0) & ~is_gap(depth, seen)
+    return Cloud(unproject(depth, seen)[keep], image[first::stride, first::stride][keep])
 
 
-def on_jump(depth_m: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Mark pixels whose depth differs from a neighbour's by more than `EDGE` of it: (H, W) -> (H, W)."""
+def is_gap(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool_]:
+    """Mark pixels on a surface steeper than `STEEPEST` towards any neighbour: (H, W) -> (H, W)."""
     marked = np.zeros(depth_m.shape, dtype=bool)
-    for axis in (0, 1):
-        near, far = (np.take(depth_m, range(i, depth_m.shape[axis] + i - 1), axis=axis) for i in (0, 1))
-        jump = np.abs(near - far) > EDGE * np.minimum(near, far)
-        pad = [(0, 0), (0, 0)]
-        for pad[axis] in ((0, 1), (1, 0)):
-            marked |= np.pad(jump, pad)
+    for depth, mark, focal_px in ((depth_m, marked, camera.fx_px), (depth_m.T, marked.T, camera.fy_px)):
+        across_m = np.minimum(depth[:, :-1], depth[:, 1:]) / focal_px
+        steep = np.abs(np.diff(depth, axis=1)) > STEEPEST * across_m
+        mark[:, :-1] |= steep
+        mark[:, 1:] |= steep
     return marked
 
 
@@ -93,11 +85,5 @@ def write_ply(cloud: Cloud, path: Path) -> None:
 
     upright = cloud.points_m * np.array([1, -1, -1], dtype=np.float32)
     content = trimesh.PointCloud(upright, colors=cloud.colours).export(file_type="ply")
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as unfinished:
         unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}). Name another folder.") from None

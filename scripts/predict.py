@@ -1,0 +1,147 @@
+"""Estimate the depth of photos, films or a webcam's view: metres as files, pictures and point clouds.
+
+python scripts/predict.py photo.jpg
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from _network import Opened, estimate, open_network
+from _options import POSITIVE, Parser, add_machine_options, add_weights_option, bar_options, number
+from _root import run
+
+from src.conventions import UserError
+from src.data.frame import shrink_image
+from src.data.photos import find_inputs, is_video, make_photo, read_photo
+from src.data.video import Film
+from src.files import whole_file
+from src.training.engine import Precision, choose_precision
+from src.viewing.figures import colour_depth, draw_depth, draw_legend, draw_pair, far_end
+from src.viewing.film import film
+from src.viewing.pointcloud import make_cloud, write_ply
+
+FILM_HEIGHT_PX = 480
+ANGLE = number(float, lambda x: 0 < x < 180, "an angle between 0 and 180")
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photos, films, folders, globs, a webcam's number")
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="a run's; default: the weights that ship")
+    add_weights_option(parser)
+    parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder of the results")
+    what = "angle of view along the longer side; default: from EXIF, else the training camera's 63"
+    parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=what)
+    parser.add_argument("--pointcloud", action="store_true", help="also write a PLY for MeshLab or Blender")
+    parser.add_argument(
+        "--seconds", type=POSITIVE, metavar="S", help="how long to film a webcam; default: until Ctrl-C"
+    )
+    add_machine_options(parser)
+    options = parser.parse_args(sys.argv[1:])
+    inputs = find_inputs(options.inputs)
+    precision = choose_precision(options.device, options.amp)
+    opened = open_network(options.checkpoint, options.weights, precision)
+    if options.pointcloud and opened.unit_m is None:
+        raise UserError("--pointcloud: needs metres, and this network learnt relative depth. Take another checkpoint.")
+
+    failed = 0
+    named = list(zip(inputs, name_results(inputs), strict=True))
+    for source, name in tqdm(named, disable=len(named) == 1, **bar_options() | {"unit": " input"}):
+        try:
+            if isinstance(source, str) or is_video(source):
+                predict_film(source, options.out / name, opened, options, precision)
+            else:
+                predict_photo(source, options.out / name, opened, options, precision)
+        except UserError as error:
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            failed += 1
+    if failed:
+        raise UserError(f"{failed} of {len(inputs)} inputs failed, named above; the others are done.")
+
+
+def name_results(inputs: Sequence[str | Path]) -> list[str]:
+    """Name each input's results after it, with a number where two would share a name."""
+    names: list[str] = []
+    for source in inputs:
+        stem = f"webcam{source}" if isinstance(source, str) else source.stem
+        free = (f"{stem}-{count}" if count > 1 else stem for count in itertools.count(1))
+        names.append(next(name for name in free if name not in names))
+    return names
+
+
+def predict_photo(path: Path, out: Path, opened: Opened, options: Namespace, precision: Precision) -> None:
+    """Write a photo's depth: 16-bit PNG, NPY, picture, side by side, and a cloud if asked."""
+    photo = read_photo(path, fov_deg=options.fov)
+    depth = estimate(opened, photo, precision)
+    # A 16-bit PNG counts millimetres, or under the relative target 65,535ths of the farthest point.
+    steps = depth * (1000 if opened.unit_m else 65535)
+    with whole_file(out.with_name(f"{out.name}_depth.png")) as unfinished:
+        Image.fromarray(np.rint(steps).clip(0, 65535).astype(np.uint16)).save(unfinished, format="PNG")
+    with whole_file(out.with_name(f"{out.name}_depth.npy")) as unfinished, unfinished.open("wb") as file:
+        np.save(file, depth)
+    draw_depth(depth, out.with_name(f"{out.name}_colour.png"), unit=opened.unit)
+    draw_pair(photo.image, depth, out.with_name(f"{out.name}_pair.png"), unit=opened.unit)
+    results = "depth.png, _depth.npy, _colour.png, _pair.png"
+    if options.pointcloud:
+        write_ply(make_cloud(photo.image, depth, photo.camera), out.with_name(f"{out.name}_cloud.ply"))
+        results += ", _cloud.ply"
+    low, middle, high = np.percentile(depth[::8, ::8], (1, 50, 99))
+    tqdm.write(
+        f"{path}: {low:.2f} to {high:.2f}, median {middle:.2f} {opened.unit}; "
+        f"focal length {photo.camera.fx_px:.0f} px ({photo.focal_from}) -> {out}_{results}"
+    )
+
+
+def predict_film(source: Path | str, out: Path, opened: Opened, options: Namespace, precision: Precision) -> None:
+    """Write a film of the view beside its depth. What comes before a film's damage is kept."""
+    frames = Film(source)
+    webcam = isinstance(source, str)
+    path = out.with_name(f"{out.name}_depth.mp4")
+    damage: UserError | None = None
+    started, done = time.monotonic(), 0
+    far, legend = 0.0, np.empty(0)
+    with film(path, frames.fps) as append:
+        try:
+            for image in tqdm(
+                frames, desc=frames.name, total=frames.count or None, **bar_options() | {"unit": " frame"}
+            ):
+                small = shrink_image(image, round(image.shape[1] * FILM_HEIGHT_PX / image.shape[0]), FILM_HEIGHT_PX)
+                depth = estimate(opened, make_photo(small, fov_deg=options.fov), precision)
+                if not done:
+                    # One scale for the whole film, from its first frame, with some room.
+                    far = 1.25 * far_end(depth)
+                    legend = draw_legend(far, FILM_HEIGHT_PX, unit=opened.unit)
+                append(side_by_side(small, colour_depth(depth, far), legend))
+                done += 1
+                if webcam and options.seconds and time.monotonic() - started > options.seconds:
+                    break
+        except UserError as error:
+            damage = error
+        except KeyboardInterrupt:
+            if not webcam:
+                raise
+        if not done:
+            raise damage or UserError(f"{frames.name}: holds no frame.")
+    tqdm.write(f"{frames.name}: {done} frames -> {path}")
+    if damage:
+        raise damage
+
+
+def side_by_side(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Set pictures of one height beside each other."""
+    return np.concatenate(pictures, axis=1)
+
+
+if __name__ == "__main__":
+    run(main)
