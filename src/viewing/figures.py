@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +87,61 @@ def draw_contact_sheet(
     _finish(figure, path)
 
 
+class Curve(NamedTuple):
+    """One line of a chart: a value after each epoch."""
+
+    name: str
+    epochs: Sequence[float]
+    values: Sequence[float]
+
+
+def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
+    """Draw learning curves, a chart beside the next: {what is measured, with its unit: lines}.
+
+    **Raises**: UserError when the file cannot be written.
+    """
+    figure = _figure(5.5 * len(charts), 3.8)
+    all_axes = figure.subplots(1, len(charts), squeeze=False)[0]
+    for axes, (what, curves) in zip(all_axes, charts.items(), strict=True):
+        shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(curves)))
+        # Lines differ in dash and marker too, so that they can be told apart in grey.
+        for curve, shade, style, mark in zip(
+            curves, shades, cycle(("-", "--", "-.", ":")), cycle("os^Dv"), strict=False
+        ):
+            axes.plot(curve.epochs, curve.values, style, color=shade, marker=mark, markersize=4, label=curve.name)
+        axes.set_xlabel("epoch")
+        axes.set_title(what, fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    all_axes[-1].legend(fontsize=8)
+    _finish(figure, path, ticks=True)
+
+
+def draw_models(
+    names: Sequence[str],
+    frames: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32], Sequence[NDArray[np.float32]]]],
+    path: Path,
+    *,
+    unit: str = "m",
+) -> None:
+    """Draw the same frames as several networks see them: (photo, truth, one prediction per name) each.
+
+    **Raises**: UserError when the file cannot be written.
+    """
+    figure = _figure(2.2 * (len(names) + 2) + 0.5, 0.3 + 1.75 * len(frames))
+    all_axes = figure.subplots(len(frames), len(names) + 2, squeeze=False)
+    for axes, (image, truth, predictions) in zip(all_axes, frames, strict=True):
+        far = max(float(np.percentile(depth, 99.5)) for depth in (truth, *predictions))
+        axes[0].imshow(image, aspect="auto")
+        shown = None
+        for place, depth in zip(axes[1:], (np.where(truth > 0, truth, np.nan), *predictions), strict=True):
+            shown = place.imshow(depth, cmap=DEPTH_COLOURS, vmin=0, vmax=far, aspect="auto")
+        _colour_bar(figure, shown, list(axes), unit)
+    for axes, title in zip(all_axes[0], ("photo", "truth", *names), strict=True):
+        axes.set_title(title, fontsize=10)
+    _finish(figure, path)
+
+
 def draw_depth(depth: NDArray[np.float32], path: Path, *, unit: str = "m") -> None:
     """Draw one depth map in colours, with its scale.
 
@@ -161,9 +217,9 @@ def _stretch(depth: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.f
     return depth[rows[:, None], columns]
 
 
-def _finish(figure: Figure, path: Path) -> None:
+def _finish(figure: Figure, path: Path, *, ticks: bool = False) -> None:
     for axes in figure.axes:
-        if axes.get_label() != "<colorbar>":
+        if not ticks and axes.get_label() != "<colorbar>":
             axes.set_xticks([])
             axes.set_yticks([])
     with whole_file(path) as unfinished:

@@ -1,0 +1,183 @@
+"""Repeat the seed's experiment: train each preset of a folder, score all, and report.
+
+python scripts/sweep.py --data nyu --data-dir path/to/nyu
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from _options import (
+    COUNT,
+    INDEX,
+    Parser,
+    add_data_options,
+    add_machine_options,
+    as_preset,
+    as_tokens,
+    default_cache,
+    open_data,
+    read_preset,
+)
+from _root import ROOT, run
+from evaluate import compare
+
+from src.conventions import UserError
+from src.files import whole_file
+from src.network import rebuild
+from src.training import checkpoint
+from src.training.comparison import Run, conclude, tabulate, tabulate_beside_seed
+from src.training.engine import choose_precision
+from src.viewing.figures import Curve, draw_curves, draw_models
+from src.viewing.page import write_page
+
+FRAMES_SHOWN = 4
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    add_data_options(parser, kind="auto", validation=0.1)
+    add_machine_options(parser)
+    add = parser.add_argument_group("sweep").add_argument
+    add("--presets", type=Path, default=ROOT / "configs" / "seed", metavar="DIR", help="a preset for each run")
+    add("--out", type=Path, default=Path("runs") / "sweep", metavar="DIR", help="the runs and the report")
+    add("--epochs", type=COUNT, metavar="N", help="instead of the presets' own")
+    add("--seed", type=INDEX, default=0, help="of every run")
+    add("--cache-dir", type=Path, default=default_cache(), metavar="DIR", help="where decoded frames are kept")
+    add("--workers", type=INDEX, default=0, metavar="N", help="processes that load batches")
+    options = parser.parse_args(sys.argv[1:])
+    presets = sorted(options.presets.glob("*.yaml"), key=lambda path: order(read_preset(path)))
+    if not presets:
+        raise UserError(f"--presets {options.presets}: got no .yaml file there, expected one for each run.")
+    data = open_data(options)
+    options.data, options.data_dir = data.kind, data.root
+    shared = {key: value for key, value in as_preset(options).items() if key != "presets"}
+    refuse_mixture(options.out / "sweep.yaml", shared)
+
+    runs = []
+    for number, preset in enumerate(presets, 1):
+        folder = options.out / preset.stem
+        result = folder / f"evaluation-{data.kind}-{data.last_split}.json"
+        if not result.exists():
+            print(f"\n[{number}/{len(presets)}] {preset.stem}", flush=True)
+            script("train.py", "--preset", preset, "--out", folder, "--resume", "auto", *as_tokens(shared))
+        # The fifth run stands for its averaged weights, also where validation preferred those of an epoch.
+        if read_preset(preset).get("swa"):
+            result = folder / "swa" / result.name
+            if not result.exists():
+                script("evaluate.py", folder / "last.pt", "--weights", "swa", "--out", folder / "swa", *limit(options))
+        history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        trained = yaml.safe_load((folder / "options.yaml").read_text())
+        runs.append(Run(preset.stem, trained, history, json.loads(result.read_text())))
+
+    frames = data.open(data.last_split, options.limit)
+    draw(runs, frames, options)
+    write_page(describe(runs, shared), options.out)
+    print(f"\n{tabulate(runs)}\n\n{conclude(runs)}\n\nreport  {options.out / 'report.html'}, report.md")
+
+
+def order(preset: dict[str, Any]) -> tuple[float, float, bool]:
+    """Sort runs by learning rate, then plain, augmented, averaged."""
+    return float(preset["lr"]), float(preset.get("swa", 0)), bool(preset.get("augment"))
+
+
+def refuse_mixture(path: Path, shared: dict[str, Any]) -> None:
+    """Keep runs with different options out of one table."""
+    before = yaml.safe_load(path.read_text()) if path.exists() else shared
+    if changed := [key for key in shared if before.get(key) != shared[key]]:
+        key = changed[0]
+        raise UserError(
+            f"--out {path.parent}: holds runs with --{key.replace('_', '-')} {before.get(key)}, "
+            f"got {shared[key]}. Name another folder."
+        )
+    with whole_file(path) as unfinished:
+        unfinished.write_text(yaml.safe_dump(shared))
+
+
+def script(name: str, *arguments: object) -> None:
+    """Run another script of this folder; stop when it fails."""
+    command = [sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)]
+    status = subprocess.run(command).returncode
+    if status:
+        raise UserError(f"{name} ended with status {status}, see above. Repeat the command to go on from there.")
+
+
+def limit(options: Namespace) -> list[str]:
+    """Pass `--limit` on."""
+    return [f"--limit={options.limit}"] if options.limit else []
+
+
+def draw(runs: list[Run], frames: Any, options: Namespace) -> None:
+    """Draw the learning curves, and the same frames as every run sees them."""
+    charts = {}
+    for key, what in (
+        ("train_loss", "training loss"),
+        ("val_rmse", "validation RMSE"),
+        ("val_abs_rel", "validation AbsRel"),
+    ):
+        curves = [
+            Curve(run.name, [line["epoch"] for line in run.history], [line[key] for line in run.history])
+            for run in runs
+            if all(key in line for line in run.history)
+        ]
+        if curves:
+            charts[what] = curves
+    draw_curves(charts, options.out / "curves.png")
+
+    precision = choose_precision(options.device, options.amp)
+    indices = sorted({len(frames) * place // (2 * FRAMES_SHOWN) for place in range(1, 2 * FRAMES_SHOWN, 2)})
+    seen: dict[int, list[Any]] = {index: [] for index in indices}
+    for trained in runs:
+        which = trained.result["weights"]
+        content = checkpoint.load(options.out / trained.name / ("last.pt" if which == "swa" else "best.pt"))
+        weights, _ = checkpoint.choose_weights(content, which)
+        network = rebuild(content["about"]["encoder"], weights).to(precision.device)
+        for index in indices:
+            seen[index].append(compare(network, frames, index, trained.name, content["about"], precision))
+    rows = [(row[0].image, row[0].truth, [each.prediction for each in row]) for row in seen.values()]
+    draw_models([run.name for run in runs], rows, options.out / "predictions.png", unit="of the\nfarthest")
+
+
+def describe(runs: list[Run], shared: dict[str, Any]) -> str:
+    """Write the report."""
+    first = runs[0]
+    epochs, frames = (
+        first.options["epochs"],
+        f"{first.result['count']} {first.result['split']} frames of {first.result['data']}",
+    )
+    return f"""# The seed's experiment
+
+{conclude(runs)}
+
+Each run: {epochs} epochs, random seed {shared["seed"]}, its own preset from `configs/seed/`. Scored on {frames},
+without flip averaging. Weights: of the epoch that was best on validation scenes; of lr-2e-3-swa the averaged ones.
+
+## Beside the seed's own figures (relative protocol)
+
+{tabulate_beside_seed(runs)}
+
+The seed trained on 50,688 frames and scored 654; compare the order and the differences, not the heights.
+
+## All protocols
+
+{tabulate(runs)}
+
+## Learning curves
+
+![learning curves](curves.png)
+
+## The same frames as every run sees them
+
+![predictions](predictions.png)
+"""
+
+
+if __name__ == "__main__":
+    run(main)
