@@ -26,7 +26,11 @@ def imported(path: Path) -> set[str]:
 def test_imports_go_down(path: Path) -> None:
     names = imported(path)
     wing = path.relative_to(ROOT / "src").parts[0].removesuffix(".py")
-    above = {name for name in names if name.split(".")[0] in {"scripts", "tests", "_root", "_options", "_network", "evaluate"}}
+    above = {
+        name
+        for name in names
+        if name.split(".")[0] in {"scripts", "tests", "_root", "_options", "_network", "evaluate"}
+    }
     aside = {name for name in names if name.startswith("src.") and name.split(".")[1] not in {wing, *BELOW_ALL}}
     assert not above | aside
 
