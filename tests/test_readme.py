@@ -31,6 +31,11 @@ TINY = {
     "evaluate.py": "--limit 2",
     "inspect_data.py": "--limit 2",
     "benchmark.py": "--rounds 1 --steps 1 --batch-size 2",
+    "predict.py": "",
+    "visualize.py": "",
+    "sweep.py": "--limit 2 --epochs 1 --presets one",
+    "export.py": "--limit 2",
+    "app.py": "",
 }
 
 

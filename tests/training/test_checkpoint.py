@@ -1,8 +1,12 @@
+import hashlib
+import itertools
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save as to_safetensors
 
 from src.conventions import UserError
 from src.training import checkpoint
@@ -84,8 +88,86 @@ def test_a_failed_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyte
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
         checkpoint.save(path, about={"epoch": 2}, **content)
     assert checkpoint.load(path)["about"] == {"epoch": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def held(**weights: float) -> dict:
+    sets = {"network": None, "ema": None} | {name: {"w": torch.tensor([value])} for name, value in weights.items()}
+    return {"about": {}, **sets}
+
+
+def test_the_weights_asked_for_are_taken() -> None:
+    content = held(network=1.0, ema=2.0, swa=3.0)
+    for which, value in {"raw": 1.0, "ema": 2.0, "swa": 3.0}.items():
+        weights, name = checkpoint.choose_weights(content, which)
+        assert (weights["w"].item(), name) == (value, which)
+
+
+def test_without_a_wish_those_that_training_judged_best() -> None:
+    content = held(network=1.0, ema=2.0, swa=3.0)
+    assert checkpoint.choose_weights(content)[1] == "ema"
+    content["about"]["weights"] = "swa"
+    assert checkpoint.choose_weights(content)[1] == "swa"
+    assert checkpoint.choose_weights(held(network=1.0))[1] == "raw"
+    with pytest.raises(UserError, match=r"--weights swa: this checkpoint holds only raw, ema\. Train with --swa"):
+        checkpoint.choose_weights(held(network=1.0, ema=2.0), "swa")
+
+
+def exported(path: Path) -> dict:
+    weights = {
+        "kernel": torch.linspace(-1, 1, 24).view(2, 3, 2, 2),
+        "norm": torch.tensor([1e-9, 3e5]),  # neither would survive as a half
+        "steps": torch.tensor(7),
+    }
+    checkpoint.export(path, {"weights": "ema", "encoder": "x"}, weights)
+    return weights
+
+
+def test_what_is_exported_is_loaded_in_single_precision(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x.safetensors"
+    weights = exported(path)
+    content = checkpoint.load(path)
+    assert content["about"] == {"weights": "ema", "encoder": "x"}
+    read, which = checkpoint.choose_weights(content)
+    assert which == "ema"
+    assert {value.dtype for value in read.values()} == {torch.float32, torch.int64}
+    assert torch.equal(read["kernel"], weights["kernel"].half().float())
+    assert torch.equal(read["norm"], weights["norm"])
+    assert read["steps"] == 7
+
+
+def test_the_checksum_is_one_that_sha256sum_reads(tmp_path: Path) -> None:
+    exported(tmp_path / "x.safetensors")
+    digest, name = (tmp_path / "x.safetensors.sha256").read_text().split()
+    assert digest == hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
+    assert name == "x.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("damage", "checksum"),
+    [("bit", True), *itertools.product(("cut", "text", "foreign", "missing"), (True, False))],
+)
+def test_damaged_exports_are_refused(tmp_path: Path, damage: str, checksum: bool) -> None:
+    path = tmp_path / "x.safetensors"
+    exported(path)
+    content = bytearray(path.read_bytes())
+    if damage == "bit":
+        content[-3] ^= 4
+    elif damage == "cut":
+        content = content[:-9]
+    elif damage == "text":
+        content = bytearray(b"hello")
+    elif damage == "foreign":
+        content = bytearray(to_safetensors({"w": torch.zeros(1)}))
+    path.write_bytes(content)
+    if damage == "missing":
+        path.unlink()
+    if not checksum:
+        checkpoint.checksum_of(path).unlink()
+    with pytest.raises(UserError, match=r"x\.safetensors: ") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)

@@ -8,9 +8,9 @@ from torch import nn
 
 from src.conventions import UserError
 from src.network import DepthNet
-from src.training.engine import Precision, Units, choose_precision, train_epoch, validate
+from src.training.engine import Precision, Units, choose_precision, settle_swa, train_epoch, validate
 from src.training.losses import mse
-from src.training.optim import make_ema, make_optimizer, make_schedule
+from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.state import State
 
 METRIC = Units("metric", 10.0)
@@ -151,9 +151,8 @@ def test_four_epochs_equal_two_and_two_more_bit_for_bit() -> None:
         torch.manual_seed(0)
         network = DepthNet(pretrained=False)
         optimizer = make_optimizer(network, "adan", lr=2e-3, weight_decay=1e-4)
-        return State(
-            network, optimizer, make_schedule(optimizer, steps=8, warmup_steps=2), CPU.scaler(), make_ema(network, 0.9)
-        )
+        schedule = make_schedule(optimizer, steps=8, warmup_steps=2)
+        return State(network, optimizer, schedule, CPU.scaler(), make_ema(network, 0.9), make_swa(network), swa_start=2)
 
     epochs = [[batch(10 * epoch + n, count=2, size=32) for n in range(2)] for epoch in range(4)]
     straight = fresh()
@@ -168,7 +167,8 @@ def test_four_epochs_equal_two_and_two_more_bit_for_bit() -> None:
     for batches in epochs[2:]:
         train(second, batches)
     assert second.epoch == straight.epoch == 4
-    for ours, theirs in ((second.network, straight.network), (second.judged, straight.judged)):
+    for kind in ("network", "average", "swa"):
+        ours, theirs = getattr(second, kind), getattr(straight, kind)
         assert all(
             torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
         )
@@ -202,3 +202,22 @@ def test_precision_follows_the_device() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="--device cuda"):
             choose_precision("cuda", "auto")
+
+
+def test_swa_takes_in_the_steps_after_its_start_and_measures_its_own_statistics() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 1, 4, stride=4), nn.BatchNorm2d(1))
+    state = make_state(network)
+    state.swa, state.swa_start = make_swa(network), 2
+    batches = [batch(seed) for seed in range(5)]
+    late = []
+    for one in batches:
+        train(state, [one])
+        late.append(network[0].weight.detach().clone())
+    assert int(state.swa.n_averaged) == 3
+    assert torch.allclose(state.swa.module[0].weight, torch.stack(late[2:]).mean(dim=0), atol=1e-6)
+
+    judged = settle_swa(state, batches, CPU)
+    with torch.no_grad():
+        means = [judged[0](one.image).mean() for one in batches]
+    assert judged[1].running_mean.item() == pytest.approx(torch.stack(means).mean().item(), abs=1e-5)
+    assert state.weights()["swa"] is not None

@@ -8,7 +8,7 @@ from adan_pytorch import Adan
 from torch import nn
 from torch.optim import AdamW
 
-from src.training.optim import make_ema, make_optimizer, make_schedule
+from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 
 
 class Small(nn.Module):
@@ -90,3 +90,25 @@ def test_ema_by_hand() -> None:
             expected = decay * expected + (1 - decay) * value
     assert average.module.output.bias.item() == pytest.approx(expected)
     assert average.module.encoder[1].running_mean[0].item() == pytest.approx(expected)  # norm statistics too
+
+
+def test_for_swa_the_rate_falls_to_its_floor_and_stays() -> None:
+    optimizer = torch.optim.SGD(Small().parameters(), lr=1.0)
+    schedule = make_schedule(optimizer, steps=60, warmup_steps=10, floor=0.25)
+    rates = []
+    for _ in range(100):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[10] == pytest.approx(1)
+    assert rates[35] == pytest.approx(0.625)
+    assert rates[60:] == pytest.approx([0.25] * 40)
+
+
+def test_swa_is_the_plain_mean() -> None:
+    network = Small()
+    swa = make_swa(network)
+    for value in (1.0, 2.0, 6.0):
+        nn.init.constant_(network.output.bias, value)
+        swa.update_parameters(network)
+    assert swa.module.output.bias.item() == pytest.approx(3)

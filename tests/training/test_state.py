@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from src.conventions import UserError
-from src.training.optim import make_ema, make_optimizer, make_schedule
+from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.state import State
 
 
@@ -39,3 +39,18 @@ def test_a_state_of_another_network_is_refused() -> None:
     third.optimizer = torch.optim.SGD(third.network.parameters(), lr=0.1)
     with pytest.raises(UserError, match="trained with AdamW"):
         third.restore({**state.weights(), "progress": state.progress()})
+
+
+def test_an_swa_goes_on_where_it_was_and_is_shown_only_when_settled() -> None:
+    old, new = make(ema=False), make(ema=False)
+    for state in (old, new):
+        state.swa = make_swa(state.network)
+    for value in (1.0, 3.0):
+        nn.init.constant_(old.network.weight, value)
+        old.swa.update_parameters(old.network)
+    assert old.weights()["swa"] is None
+    new.restore({**old.weights(), "progress": old.progress()})
+    nn.init.constant_(new.network.weight, 8.0)
+    new.swa.update_parameters(new.network)
+    new.swa_settled = True
+    assert new.weights()["swa"]["weight"].item() == pytest.approx(4)

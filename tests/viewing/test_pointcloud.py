@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
+from src.viewing.pointcloud import make_cloud, unproject, write_ply
+
+CAMERA = Intrinsics(100.0, 50.0, 3.0, 1.0, 8, 6)
+
+
+def test_a_pixel_lands_where_the_pinhole_puts_it() -> None:
+    depth_m = np.full((6, 8), 2.0, np.float32)
+    points = unproject(depth_m, CAMERA)
+    # Column 5 is 2 px right of the axis, row 4 is 3 px below it.
+    assert points[4, 5] == pytest.approx([2 * 2 / 100, 2 * 3 / 50, 2])
+    assert points[1, 3] == pytest.approx([0, 0, 2])
+    with pytest.raises(ValueError, match="got a camera of 8x6 px, expected 4x3"):
+        unproject(depth_m[:3, :4], CAMERA)
+
+
+def test_a_thinned_cloud_lies_on_the_same_wall() -> None:
+    depth_m = np.full((480, 640), 3.0, np.float32)
+    image = np.zeros((480, 640, 3), np.uint8)
+    image[:, 320:] = 200
+    whole, thin = (make_cloud(image, depth_m, NYU_INTRINSICS, most=most) for most in (10**6, 5000))
+    assert len(whole.points_m) == 480 * 640
+    assert 3000 < len(thin.points_m) <= 5000
+    # Every thinned point is one of the whole cloud's, in its place and colour.
+    known = {tuple(np.round(point, 4)): colour[0] for point, colour in zip(whole.points_m, whole.colours, strict=True)}
+    for point, colour in zip(thin.points_m[::97], thin.colours[::97], strict=True):
+        assert known[tuple(np.round(point, 4))] == colour[0]
+
+
+def test_holes_and_what_hangs_between_two_things_are_left_out() -> None:
+    depth_m = np.full((480, 640), 2.0, np.float32)
+    depth_m[:, 320:] = 4.0
+    depth_m[:, 316:324] = np.linspace(2.2, 3.8, 8)  # a resized map has no sharp edge
+    depth_m[:40] = 0
+    cloud = make_cloud(np.zeros((480, 640, 3), np.uint8), depth_m, NYU_INTRINSICS)
+    assert set(np.round(cloud.points_m[:, 2], 3)) == {2.0, 4.0}
+    assert len(cloud.points_m) == pytest.approx(440 * 630, rel=0.01)
+
+
+def test_a_floor_seen_at_a_low_angle_stays() -> None:
+    below_px = np.arange(480, dtype=np.float32)[:, None] - NYU_INTRINSICS.cy_px
+    floor_m = np.where(below_px > 40, 1.4 * NYU_INTRINSICS.fy_px / np.maximum(below_px, 1), 0).astype(np.float32)
+    depth_m = np.broadcast_to(np.where(floor_m < 9, floor_m, 0), (480, 640))
+    cloud = make_cloud(np.zeros((480, 640, 3), np.uint8), depth_m, NYU_INTRINSICS)
+    assert len(cloud.points_m) > 0.97 * (depth_m > 0).sum()
+    assert cloud.points_m[:, 1] == pytest.approx(1.4, abs=1e-3)
+
+
+def test_a_ply_is_read_back_upright_with_its_colours(tmp_path: Path) -> None:
+    depth_m = np.full((6, 8), 2.0, np.float32)
+    image = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    cloud = make_cloud(image, depth_m, CAMERA)
+    write_ply(cloud, tmp_path / "x.ply")
+    header = (tmp_path / "x.ply").read_bytes().partition(b"end_header")[0].decode()
+    assert "format binary_little_endian 1.0" in header
+    assert "element vertex 48" in header
+    read = trimesh.load(tmp_path / "x.ply")
+    assert read.vertices == pytest.approx(cloud.points_m * [1, -1, -1])
+    assert (np.asarray(read.colors)[:, :3] == image.reshape(-1, 3)).all()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        write_ply(cloud, tmp_path / "file" / "x.ply")
