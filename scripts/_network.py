@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import _root  # noqa: F401 (puts src on the path)
+from _options import open_data
 
 from src.data.frame import enlarge_depth
 from src.data.photos import Photo, view
+from src.data.sources import Data
 from src.network import SHIPPED, DepthNet, rebuild
 from src.training import checkpoint
 from src.training.engine import Precision, predict
@@ -47,6 +49,18 @@ def open_network(path: Path | None, weights: str | None, precision: Precision) -
     name = f"{path} ({which})" if path else "the weights that ship with the repository"
     print(f"network: {name}, trained on {about['data']}{describe_scores(about)}", flush=True)
     return Opened(network.eval(), about, name, which, path is None)
+
+
+def open_its_data(opened: Opened, options: Namespace) -> Data:
+    """Open the data to score a network on: what the command line leaves open is as in its training."""
+    trained = opened.about["options"]
+    if options.data is None and options.data_dir is None and "data_dir" in trained:
+        options.data, options.data_dir = trained["data"], trained["data_dir"] and Path(trained["data_dir"])
+    options.data = options.data or "auto"
+    for name in ("depth_scale", "validation"):
+        if getattr(options, name) is None:
+            setattr(options, name, trained[name])
+    return open_data(options, opened.about["max_depth_m"])
 
 
 def describe_scores(about: dict[str, Any]) -> str:

@@ -95,6 +95,7 @@ POSITIVE = number(float, lambda x: 0 < x < float("inf"), "a number above 0")
 NOT_NEGATIVE = number(float, lambda x: 0 <= x < float("inf"), "a number from 0")
 SHARE = number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
 COUNT = number(int, lambda x: x > 0, "a whole number above 0")
+ANGLE = number(float, lambda x: 0 < x < 180, "an angle between 0 and 180")
 INDEX = number(int, lambda x: x >= 0, "a whole number from 0")
 
 
@@ -117,6 +118,12 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", choices=DEVICES, default="auto", help="where to compute")
     what = "mixed precision; auto: bf16, else fp16, on CUDA, off elsewhere"
     group.add_argument("--amp", choices=AMP, default="auto", help=what)
+
+
+def add_fov_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how wide the camera saw."""
+    what = "angle of view along the longer side; default: from EXIF, else the training camera's 63"
+    parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=what)
 
 
 def add_weights_option(parser: argparse.ArgumentParser) -> None:

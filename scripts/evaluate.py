@@ -11,8 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from _network import open_network
-from _options import Parser, add_data_options, add_machine_options, add_weights_option, bar_options, open_data
+from _network import open_its_data, open_network
+from _options import Parser, add_data_options, add_machine_options, add_weights_option, bar_options
 from _root import run
 
 from src.data.batches import EvaluationSamples, make_sample
@@ -42,14 +42,7 @@ def main() -> None:
     options = parse(sys.argv[1:])
     precision = choose_precision(options.device, options.amp)
     opened = open_network(options.checkpoint, options.weights, precision)
-    trained = opened.about["options"]
-    if options.data is None and options.data_dir is None and "data_dir" in trained:
-        options.data, options.data_dir = trained["data"], trained["data_dir"] and Path(trained["data_dir"])
-    options.data = options.data or "auto"
-    for name in ("depth_scale", "validation"):
-        if getattr(options, name) is None:
-            setattr(options, name, trained[name])
-    data = open_data(options, opened.about["max_depth_m"])
+    data = open_its_data(opened, options)
     report(
         opened.network,
         opened.about,

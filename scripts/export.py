@@ -47,7 +47,7 @@ def main() -> None:
         split="test",
         name=out.name,
         weights=trained.weights,
-        folder=out.parent,
+        folder=options.checkpoint.parent / "exported",
         precision=precision,
     )
     checkpoint.export(out, {**about, "scores": scores}, trained.network.state_dict())

@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from _network import Opened, estimate, open_network
-from _options import POSITIVE, Parser, add_machine_options, add_weights_option, bar_options, number
+from _options import POSITIVE, Parser, add_fov_option, add_machine_options, add_weights_option, bar_options
 from _root import run
 
 from src.conventions import UserError
@@ -32,7 +32,6 @@ from src.viewing.film import film
 from src.viewing.pointcloud import make_cloud, write_ply
 
 FILM_HEIGHT_PX = 480
-ANGLE = number(float, lambda x: 0 < x < 180, "an angle between 0 and 180")
 
 
 def main() -> None:
@@ -41,8 +40,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="a run's; default: the weights that ship")
     add_weights_option(parser)
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder of the results")
-    what = "angle of view along the longer side; default: from EXIF, else the training camera's 63"
-    parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=what)
+    add_fov_option(parser)
     parser.add_argument("--pointcloud", action="store_true", help="also write a PLY for MeshLab or Blender")
     parser.add_argument(
         "--seconds", type=POSITIVE, metavar="S", help="how long to film a webcam; default: until Ctrl-C"

@@ -32,10 +32,10 @@ TINY = {
     "inspect_data.py": "--limit 2",
     "benchmark.py": "--rounds 1 --steps 1 --batch-size 2",
     "predict.py": "",
-    "visualize.py": "",
+    "visualize.py": "--frames 1",
     "sweep.py": "--limit 2 --epochs 1 --presets one",
     "export.py": "--limit 2",
-    "app.py": "",
+    "app.py": "--help",  # it would serve until it is stopped; tests/scripts/test_app.py does that
 }
 
 
@@ -50,6 +50,9 @@ def test_every_shown_command_runs(command: str, script_inside: Script, nyu_folde
         shutil.copy(pair, tmp_path / "my")
     rows = (f"{n:05}_colors.png,{n:05}_depth.png" for n in range(3))
     (tmp_path / "my" / "pairs.csv").write_text("\n".join(rows))
+    shutil.copy(ROOT / "src" / "viewing" / "examples" / "room-1.jpg", tmp_path / "photo.jpg")
+    (tmp_path / "one").mkdir()
+    shutil.copy(ROOT / "configs" / "seed" / "lr-2e-3.yaml", tmp_path / "one")
     places = {"path/to/nyu": str(nyu_folder), "runs/…/best.pt": "runs/my-run/best.pt"}
     name = path.removeprefix("scripts/")
     script_inside(name, *(places.get(word, word) for word in arguments), *TINY[name].split())

@@ -116,6 +116,16 @@ def make_photo(image: NDArray[np.uint8], *, focal_px: float | None = None, fov_d
     return Photo(image, Intrinsics.of(width, height, focal_px), origin)
 
 
+def shrink_photo(photo: Photo, longest_px: int) -> Photo:
+    """Bring a photo and its camera to a size that is cheap to show; a smaller one stays as it is."""
+    height, width = photo.image.shape[:2]
+    share = longest_px / max(width, height)
+    if share >= 1:
+        return photo
+    width, height = max(1, round(width * share)), max(1, round(height * share))
+    return Photo(shrink_image(photo.image, width, height), photo.camera.resized(width, height), photo.focal_from)
+
+
 def read_focal_px(image: Image.Image) -> float | None:
     """Read the focal length in pixels from EXIF; None where it says none, or nonsense."""
     try:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from src.conventions import NYU_INTRINSICS, UserError
-from src.data.photos import Photo, find_inputs, make_photo, read_photo, view
+from src.data.photos import find_inputs, make_photo, read_photo, shrink_photo, view
 
 RED_LEFT = np.zeros((48, 64, 3), np.uint8)
 RED_LEFT[:, :32, 0] = 255
@@ -157,7 +157,12 @@ def test_what_the_size_cannot_give_is_left_to_the_scale() -> None:
     assert min(seen(5000, 40)[0]) >= 32
 
 
-def test_a_photo_names_its_parts() -> None:
-    photo = make_photo(RED_LEFT)
-    assert isinstance(photo, Photo)
-    assert (photo.camera.cx_px, photo.camera.cy_px) == (31.5, 23.5)
+def test_a_shrunk_photo_sees_the_same_angle() -> None:
+    photo = make_photo(RED_LEFT, fov_deg=90)
+    small = shrink_photo(photo, 16)
+    assert small.image.shape == (12, 16, 3)
+    assert small.image[6, 3, 0] == 255 > small.image[6, 12, 0]
+    assert small.camera.fx_px == pytest.approx(8)
+    assert (small.camera.cx_px, small.camera.cy_px) == (7.5, 5.5)
+    assert shrink_photo(photo, 64) is photo
+    assert shrink_photo(make_photo(np.zeros((16, 5000, 3), np.uint8)), 100).image.shape == (1, 100, 3)

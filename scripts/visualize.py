@@ -1,0 +1,174 @@
+"""Show truth and prediction as point clouds side by side, with photo, depth and error: a Rerun recording.
+
+python scripts/visualize.py runs/…/best.pt --data nyu --save nyu.rrd
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from _network import Opened, estimate, open_network
+from _options import (
+    COUNT,
+    Parser,
+    add_data_options,
+    add_machine_options,
+    add_weights_option,
+    bar_options,
+    number,
+    open_data,
+)
+from _root import run
+
+from src.conventions import NYU_INTRINSICS, UserError
+from src.data.frame import Pairs, shrink_image
+from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo
+from src.training.engine import Precision, choose_precision
+from src.viewing.rerun_log import Shot, check_ports, open_window, record, serve
+
+CHECKPOINT_SUFFIXES = (".pt", ".safetensors")
+LARGEST_PX = 1024
+"""A photo's longer side in a recording: the network sees less than half of it."""
+
+ANGLE = number(float, lambda x: 0 < x < 180, "an angle between 0 and 180")
+PORT = number(int, lambda x: 0 < x < 65535, "a port from 1 to 65534")
+
+
+def parse(argv: list[str]) -> Namespace:
+    """Read the command line, and tell checkpoints and photos among its words."""
+    parser = Parser(__doc__)
+    what = "a checkpoint (.pt or .safetensors; without one, the weights that ship), and photos, folders or globs"
+    parser.add_argument("words", nargs="*", metavar="CHECKPOINT|PHOTO", help=what)
+    add_weights_option(parser)
+    what = "photos and csv: angle of view along the longer side; default: from EXIF, else the training camera's 63"
+    parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=what)
+    add_data_options(parser, kind=None, validation=None)
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="which frames to show")
+    parser.add_argument("--frames", type=COUNT, default=6, metavar="N", help="how many of them, evenly spread")
+    add_machine_options(parser)
+    group = parser.add_argument_group("where to show it; without any of these, visualization.rrd is saved")
+    add = group.add_mutually_exclusive_group().add_argument
+    add("--save", type=Path, metavar="RRD", help="write the recording there")
+    add("--spawn", action="store_true", help="open Rerun's own window")
+    add("--web", action="store_true", help="serve it to a browser on this machine until Ctrl-C")
+    group.add_argument("--port", type=PORT, default=9090, metavar="N", help="--web: of the page; its data take N + 1")
+    options = parser.parse_args(argv)
+    checkpoints = [Path(word) for word in options.words if word.lower().endswith(CHECKPOINT_SUFFIXES)]
+    options.photos = [word for word in options.words if not word.lower().endswith(CHECKPOINT_SUFFIXES)]
+    if len(checkpoints) > 1:
+        parser.error(f"got {len(checkpoints)} checkpoints, expected at most one")
+    if options.photos and (options.data or options.data_dir):
+        parser.error("got photos and --data, expected one of them")
+    options.checkpoint = checkpoints[0] if checkpoints else None
+    return options
+
+
+def main() -> None:
+    options = parse(sys.argv[1:])
+    photos = find_photos(options.photos) if options.photos else []
+    if options.web:
+        check_ports(options.port)
+    precision = choose_precision(options.device, options.amp)
+    opened = open_network(options.checkpoint, options.weights, precision)
+    if opened.unit_m is None:
+        raise UserError(f"{opened.name}: learnt relative depth, and a cloud needs metres. Take another checkpoint.")
+    failed: list[str] = []
+    if photos:
+        shots = shoot_photos(photos, opened, options, precision, failed)
+    else:
+        shots = shoot_frames(opened, options, precision, failed)
+    if options.spawn or options.web:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "visualization.rrd"
+            count = record(shots, path)
+            if options.web:
+                serve(path, options.port)
+            else:
+                open_window(path)
+    else:
+        path = options.save or Path("visualization.rrd")
+        count = record(shots, path)
+        print(f"recording  {path}  ({path.stat().st_size / 1e6:.1f} MB); open it with: rerun {path}")
+    if failed:
+        raise UserError(f"{len(failed)} of {count + len(failed)} frames failed, named above; the others are done.")
+
+
+def find_photos(words: list[str]) -> list[Path]:
+    """Find the photos that the words name.
+
+    **Raises**: UserError when a film or a webcam is among them.
+    """
+    photos = []
+    for found in find_inputs(words):
+        if isinstance(found, str) or is_video(found):
+            raise UserError(f"{found}: got a film or webcam, expected photos. Films go to scripts/predict.py.")
+        photos.append(found)
+    return photos
+
+
+def shoot_photos(
+    photos: list[Path], opened: Opened, options: Namespace, precision: Precision, failed: list[str]
+) -> Iterator[Shot]:
+    """Estimate each photo; what cannot be read is named, and noted in `failed`."""
+    for path in tqdm(photos, desc="estimating", **bar_options()):
+        try:
+            photo = shrink(read_photo(path, fov_deg=options.fov))
+        except UserError as error:
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            failed.append(str(path))
+            continue
+        yield Shot(path.name, photo.image, photo.camera, estimate(opened, photo, precision))
+
+
+def shrink(photo: Photo) -> Photo:
+    """Bring a photo to a size that a viewer bears."""
+    height, width = photo.image.shape[:2]
+    share = LARGEST_PX / max(width, height)
+    if share >= 1:
+        return photo
+    width, height = max(1, round(width * share)), max(1, round(height * share))
+    return Photo(shrink_image(photo.image, width, height), photo.camera.resized(width, height), photo.focal_from)
+
+
+def shoot_frames(opened: Opened, options: Namespace, precision: Precision, failed: list[str]) -> Iterator[Shot]:
+    """Estimate frames of a data set, evenly spread; what cannot be read is named, and noted in `failed`."""
+    pairs, kind = open_pairs(opened, options)
+    chosen = sorted({len(pairs) * place // options.frames for place in range(options.frames)})
+    for index in tqdm(chosen, desc="estimating", **bar_options()):
+        try:
+            frame = pairs[index]
+        except UserError as error:
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            failed.append(pairs.names[index])
+            continue
+        if kind == "csv":
+            photo = make_photo(frame.image, fov_deg=options.fov)
+        else:
+            # Rooms are seen through NYU's camera too, some at a smaller size.
+            height, width = frame.depth_m.shape
+            photo = Photo(frame.image, NYU_INTRINSICS.resized(width, height), kind)
+        known_m = frame.depth_m * frame.valid
+        yield Shot(pairs.names[index], frame.image, photo.camera, estimate(opened, photo, precision), known_m)
+
+
+def open_pairs(opened: Opened, options: Namespace) -> tuple[Pairs, str]:
+    """Open the frames; what the command line leaves open about them is taken from the checkpoint."""
+    trained = opened.about["options"]
+    if options.data is None and options.data_dir is None and "data_dir" in trained:
+        options.data, options.data_dir = trained["data"], trained["data_dir"] and Path(trained["data_dir"])
+    options.data = options.data or "auto"
+    for name in ("depth_scale", "validation"):
+        if getattr(options, name) is None:
+            setattr(options, name, trained[name])
+    data = open_data(options, opened.about["max_depth_m"])
+    return data.open(options.split, options.limit), data.kind
+
+
+if __name__ == "__main__":
+    run(main)
