@@ -136,8 +136,7 @@ def build_page(opened: Opened, precision: Precision, uploads: Path) -> Any:
         # Gradio itself would stop at a file that it cannot open, and write to disk what it shows.
         picture.preprocess = lambda payload: Path(payload.path) if payload and payload.path else None
         picture.postprocess = lambda image: None if image is None else ImageData(url=as_jpeg(image))
-        # Between upload and answer the browser asks for a preview, of a photo that may be gone by then.
-        logging.getLogger("uvicorn.error").addFilter(lambda record: "FileNotFoundError" not in str(record.exc_info))
+        logging.getLogger("uvicorn.error").addFilter(is_news)
         answers = [summary, depth, cloud]
         everything = [picture, photo, fov, *answers]
         # One network, one prediction at a time.
@@ -152,6 +151,12 @@ def angle_deg(photo: Photo) -> float:
     """Say how wide the camera sees along its longer side."""
     camera = photo.camera
     return math.degrees(2 * math.atan(max(camera.width_px / camera.fx_px, camera.height_px / camera.fy_px) / 2))
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Tell other errors of the server from a browser's wish to preview an upload that is gone by now."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not any(isinstance(one, FileNotFoundError) for one in (error, getattr(error, "__context__", None)))
 
 
 def describe(photo: Photo, depth_m: NDArray[np.float32]) -> str:

@@ -13,22 +13,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from _network import Opened, estimate, open_network
+from _network import Opened, estimate, open_its_data, open_network
 from _options import (
     COUNT,
     Parser,
     add_data_options,
+    add_fov_option,
     add_machine_options,
     add_weights_option,
     bar_options,
     number,
-    open_data,
 )
 from _root import run
 
 from src.conventions import NYU_INTRINSICS, UserError
-from src.data.frame import Pairs, shrink_image
-from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo
+from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo, shrink_photo
 from src.training.engine import Precision, choose_precision
 from src.viewing.rerun_log import Shot, check_ports, open_window, record, serve
 
@@ -36,7 +35,6 @@ CHECKPOINT_SUFFIXES = (".pt", ".safetensors")
 LARGEST_PX = 1024
 """A photo's longer side in a recording: the network sees less than half of it."""
 
-ANGLE = number(float, lambda x: 0 < x < 180, "an angle between 0 and 180")
 PORT = number(int, lambda x: 0 < x < 65535, "a port from 1 to 65534")
 
 
@@ -46,8 +44,7 @@ def parse(argv: list[str]) -> Namespace:
     what = "a checkpoint (.pt or .safetensors; without one, the weights that ship), and photos, folders or globs"
     parser.add_argument("words", nargs="*", metavar="CHECKPOINT|PHOTO", help=what)
     add_weights_option(parser)
-    what = "photos and csv: angle of view along the longer side; default: from EXIF, else the training camera's 63"
-    parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=what)
+    add_fov_option(parser)
     add_data_options(parser, kind=None, validation=None)
     parser.add_argument("--split", choices=("test", "val"), default="test", help="which frames to show")
     parser.add_argument("--frames", type=COUNT, default=6, metavar="N", help="how many of them, evenly spread")
@@ -118,7 +115,7 @@ def shoot_photos(
     """Estimate each photo; what cannot be read is named, and noted in `failed`."""
     for path in tqdm(photos, desc="estimating", **bar_options()):
         try:
-            photo = shrink(read_photo(path, fov_deg=options.fov))
+            photo = shrink_photo(read_photo(path, fov_deg=options.fov), LARGEST_PX)
         except UserError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             failed.append(str(path))
@@ -126,19 +123,10 @@ def shoot_photos(
         yield Shot(path.name, photo.image, photo.camera, estimate(opened, photo, precision))
 
 
-def shrink(photo: Photo) -> Photo:
-    """Bring a photo to a size that a viewer bears."""
-    height, width = photo.image.shape[:2]
-    share = LARGEST_PX / max(width, height)
-    if share >= 1:
-        return photo
-    width, height = max(1, round(width * share)), max(1, round(height * share))
-    return Photo(shrink_image(photo.image, width, height), photo.camera.resized(width, height), photo.focal_from)
-
-
 def shoot_frames(opened: Opened, options: Namespace, precision: Precision, failed: list[str]) -> Iterator[Shot]:
     """Estimate frames of a data set, evenly spread; what cannot be read is named, and noted in `failed`."""
-    pairs, kind = open_pairs(opened, options)
+    data = open_its_data(opened, options)
+    pairs = data.open(options.split, options.limit)
     chosen = sorted({len(pairs) * place // options.frames for place in range(options.frames)})
     for index in tqdm(chosen, desc="estimating", **bar_options()):
         try:
@@ -147,27 +135,14 @@ def shoot_frames(opened: Opened, options: Namespace, precision: Precision, faile
             tqdm.write(f"error: {error}", file=sys.stderr)
             failed.append(pairs.names[index])
             continue
-        if kind == "csv":
+        if data.kind == "csv":
             photo = make_photo(frame.image, fov_deg=options.fov)
         else:
             # Rooms are seen through NYU's camera too, some at a smaller size.
             height, width = frame.depth_m.shape
-            photo = Photo(frame.image, NYU_INTRINSICS.resized(width, height), kind)
+            photo = Photo(frame.image, NYU_INTRINSICS.resized(width, height), data.kind)
         known_m = frame.depth_m * frame.valid
         yield Shot(pairs.names[index], frame.image, photo.camera, estimate(opened, photo, precision), known_m)
-
-
-def open_pairs(opened: Opened, options: Namespace) -> tuple[Pairs, str]:
-    """Open the frames; what the command line leaves open about them is taken from the checkpoint."""
-    trained = opened.about["options"]
-    if options.data is None and options.data_dir is None and "data_dir" in trained:
-        options.data, options.data_dir = trained["data"], trained["data_dir"] and Path(trained["data_dir"])
-    options.data = options.data or "auto"
-    for name in ("depth_scale", "validation"):
-        if getattr(options, name) is None:
-            setattr(options, name, trained[name])
-    data = open_data(options, opened.about["max_depth_m"])
-    return data.open(options.split, options.limit), data.kind
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ APPLICATION = "bifpn-depth"
 HOST = "127.0.0.1"
 """Recordings show people's homes: nothing outside this machine is served."""
 
-DEPTH_COLOURS = rr.components.Colormap.Turbo
-ERROR_COLOURS = rr.components.Colormap.Inferno
+DEPTH_COLOURS = rr.components.Colormap.Magma
+ERROR_COLOURS = rr.components.Colormap.Viridis
 POINTS = 100_000
 """Of a cloud at most: every other pixel of NYU's in each direction, and a browser stays swift."""
 
@@ -97,7 +97,12 @@ def log_shot(stream: rr.RecordingStream, shot: Shot) -> dict[str, Cloud]:
         stream.log(entity, rr.Transform3D(translation=[centre_m, 0, 0]))
         log_cloud(stream, entity, clouds[name], shot.camera)
         stream.log(f"{entity}/camera", as_pinhole(shot.camera, far))
-        colours = rr.DepthImage(depth_m, meter=1.0, colormap=DEPTH_COLOURS, depth_range=(0, far))
+        colours = rr.DepthImage(
+            np.where(depth_m > 0, depth_m, np.nan).astype(np.float32),
+            meter=1.0,
+            colormap=DEPTH_COLOURS,
+            depth_range=(far, 0),
+        )
         stream.log(f"{entity}/camera/depth", colours)
     # Not as JPEG: Rerun takes a row of those for a film, whose frames must not change in size.
     stream.log("world/prediction/camera/photo", rr.Image(shot.image))
@@ -189,7 +194,7 @@ def open_window(path: Path) -> None:
     with viewer("--bind", HOST, path) as process:
         _, said = process.communicate()
     if process.returncode:
-        raise UserError(f"Rerun's window did not open ({last_line(said)}). Take --web, or --save a recording.")
+        raise UserError(f"Rerun's window did not open ({last_words(said)}). Take --web, or --save a recording.")
 
 
 def serve(path: Path, port: int) -> None:
@@ -206,7 +211,7 @@ def serve(path: Path, port: int) -> None:
         if process.poll() is None:
             print(f"serving http://{HOST}:{port}/?url={data} until Ctrl-C", flush=True)
         _, said = process.communicate()
-    raise UserError(f"the web viewer ended ({last_line(said)}).")
+    raise UserError(f"the web viewer ended ({last_words(said)}).")
 
 
 def check_ports(port: int) -> None:
@@ -248,7 +253,6 @@ def listens(port: int) -> bool:
         return caller.connect_ex((HOST, port)) == 0
 
 
-def last_line(said: str) -> str:
-    """Take the last thing that a program said."""
-    lines = said.strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+def last_words(said: str) -> str:
+    """Take from what a program said the end of its last line, without the places in its source."""
+    return said.strip().rpartition("\n")[2].rpartition(": ")[2].rstrip(".") or "it said nothing"

@@ -1,6 +1,7 @@
 """The page as a visitor meets it: served by the script, driven by a headless Chromium."""
 
 import io
+import logging
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from PIL import Image
 
 from _network import estimate, open_network
 
+from app import is_news
 from src.data.photos import read_photo
 from src.network import SHIPPED
 from src.training import checkpoint
@@ -176,6 +178,14 @@ def test_a_network_without_metres_is_refused(script: Script, tmp_path: Path) -> 
     checkpoint.export(tmp_path / "relative.safetensors", {**content["about"], "target": "relative"}, weights)
     error = script("app.py", "relative.safetensors", "--port", free_port(), status=2).stderr
     assert "trained with --target relative, so it knows no metres" in error
+
+
+def test_only_a_preview_that_came_too_late_is_no_news() -> None:
+    late = RuntimeError("File at path x does not exist.")
+    late.__context__ = FileNotFoundError(2, "No such file or directory")
+    for error, news in ((FileNotFoundError(), False), (late, False), (RuntimeError("else"), True), (None, True)):
+        told = (type(error), error, None) if error else None
+        assert is_news(logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "", (), told)) is news
 
 
 def test_nothing_is_left_when_it_is_terminated(served: Served) -> None:
