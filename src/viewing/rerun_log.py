@@ -32,6 +32,7 @@ HOST = "127.0.0.1"
 """Recordings show people's homes: nothing outside this machine is served."""
 
 DEPTH_COLOURS = rr.components.Colormap.Magma
+"""As in the figures: near is bright, far is dark, by a range that runs from far to 0."""
 ERROR_COLOURS = rr.components.Colormap.Viridis
 POINTS = 100_000
 """Of a cloud at most: every other pixel of NYU's in each direction, and a browser stays swift."""

@@ -83,7 +83,7 @@ def test_a_frame_with_truth(tmp_path: Path) -> None:
         assert np.allclose(red, [(12 - 7) / 20 * depth_m, (9 - 5) / 25 * depth_m, depth_m])
         assert np.allclose(read.depth(f"/world/{name}/camera/depth")[5:], depth_m)
         assert read.get(f"/world/{name}/camera/depth", "DepthImage:meter") == 1
-        assert read.get(f"/world/{name}/camera/depth", "DepthImage:depth_range").tolist() == [[0, 4]]
+        assert read.get(f"/world/{name}/camera/depth", "DepthImage:depth_range").tolist() == [[4, 0]]
         assert read.get(f"/world/{name}/label", "Points3D:labels").tolist() == [name]
         # Y points down.
         assert read.get(f"/world/{name}/label", "Points3D:positions")[0][1] < points[:, 1].min()
