@@ -98,12 +98,8 @@ def log_shot(stream: rr.RecordingStream, shot: Shot) -> dict[str, Cloud]:
         stream.log(entity, rr.Transform3D(translation=[centre_m, 0, 0]))
         log_cloud(stream, entity, clouds[name], shot.camera)
         stream.log(f"{entity}/camera", as_pinhole(shot.camera, far))
-        colours = rr.DepthImage(
-            np.where(depth_m > 0, depth_m, np.nan).astype(np.float32),
-            meter=1.0,
-            colormap=DEPTH_COLOURS,
-            depth_range=(far, 0),
-        )
+        known_m = np.where(depth_m > 0, depth_m, np.nan).astype(np.float32)
+        colours = rr.DepthImage(known_m, meter=1.0, colormap=DEPTH_COLOURS, depth_range=(far, 0))
         stream.log(f"{entity}/camera/depth", colours)
     # Not as JPEG: Rerun takes a row of those for a film, whose frames must not change in size.
     stream.log("world/prediction/camera/photo", rr.Image(shot.image))
