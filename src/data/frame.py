@@ -15,6 +15,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.conventions import UserError
 
+Image.init()
+FORMATS = sorted({"AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"} & Image.OPEN.keys())
+"""What is opened. Pillow knows more, among them EPS, for which it would start Ghostscript on a stranger's file."""
+
 
 class Frame(NamedTuple):
     """A photo and, at each of its pixels, the distance along the optical axis.
@@ -60,7 +64,7 @@ def open_image(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             # Phones take photos of 108 megapixels, which Pillow would warn of; it still refuses twice as many.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 image.load()
                 return image
     except FileNotFoundError:

@@ -100,7 +100,9 @@ def test_what_is_no_photo_costs_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("hello")
     save(tmp_path / "one.png", Image.new("RGB", (1, 1)))
     save(tmp_path / "float.tif", Image.fromarray(np.zeros((32, 32), np.float32)))
+    Image.fromarray(RED_LEFT).save(tmp_path / "program.jpg", format="EPS")
     for name, message in {
+        "program.jpg": "are no image",  # Pillow would start Ghostscript
         "cut.jpg": "damaged or unreadable",
         "zero.jpg": "got 0 bytes that are no image",
         "text.jpg": "got 5 bytes that are no image",

@@ -171,3 +171,34 @@ def test_a_real_encoder_of_another_name_without_its_hub(
     assert not (tmp_path / "run").exists()
     script_inside("train.py", "--encoder", "efficientnet_b0", "--no-pretrained", "--out", tmp_path / "run", *tiny)
     script_inside("evaluate.py", tmp_path / "run" / "best.pt", "--limit", 2)
+
+
+def test_a_run_with_little_time_stops_between_epochs_and_says_how_to_go_on(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    limits = ("--limit", 4, "--epochs", 2, "--batch-size", 2, "--max-minutes", "0.001")
+    done = script_inside("train.py", "--data-dir", nyu_folder, "--out", tmp_path / "run", *limits)
+    assert "stopped by --max-minutes after epoch 1. Go on with:" in done.stdout
+    assert f"--resume {tmp_path / 'run' / 'last.pt'}" in done.stdout
+    assert not list((tmp_path / "run").glob("evaluation*"))
+    script_inside("train.py", "--resume", tmp_path / "run" / "last.pt")
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2]
+    assert list((tmp_path / "run").glob("evaluation*.json"))
+
+
+def test_an_swa_run_leaves_all_three_sets_of_weights(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tiny = ("--limit", 8, "--epochs", 2, "--batch-size", 2, "--swa", "0.5")
+    done = script_inside("train.py", "--data-dir", nyu_folder, "--out", run, *tiny)
+    assert "SWA  val_loss" in done.stdout
+    content = torch.load(run / "last.pt", weights_only=True)
+    assert content["about"]["weights"] == "swa"
+    raw, ema, swa = (content[name]["output.0.weight"] for name in ("network", "ema", "swa"))
+    assert not torch.equal(raw, swa)
+    assert not torch.equal(ema, swa)
+    for which in ("raw", "ema", "swa"):
+        script_inside("evaluate.py", run / "last.pt", "--weights", which, "--json", f"{which}.json", "--limit", 2)
+    results = {which: json.loads((tmp_path / f"{which}.json").read_text()) for which in ("raw", "ema", "swa")}
+    assert {which: result["weights"] for which, result in results.items()} == {which: which for which in results}
+    assert len({result["protocols"]["eigen"]["rmse_m"] for result in results.values()}) == 3
