@@ -148,16 +148,15 @@ def draw(runs: list[Run], frames: Any, options: Namespace) -> None:
 def describe(runs: list[Run], shared: dict[str, Any]) -> str:
     """Write the report."""
     first = runs[0]
-    epochs, frames = (
-        first.options["epochs"],
-        f"{first.result['count']} {first.result['split']} frames of {first.result['data']}",
-    )
+    length = f"{first.options['epochs']} epochs ({first.history[-1]['step']} steps)"
+    frames = f"{first.result['count']} {first.result['split']} frames of {first.result['data']}"
     return f"""# The seed's experiment
 
 {conclude(runs)}
 
-Each run: {epochs} epochs, random seed {shared["seed"]}, its own preset from `configs/seed/`. Scored on {frames},
-without flip averaging. Weights: of the epoch that was best on validation scenes; of lr-2e-3-swa the averaged ones.
+Each run: {length}, random seed {shared["seed"]}, its own preset from `configs/seed/`. Scored on
+{frames}, without flip averaging.
+Weights: of the epoch that was best on validation scenes; of lr-2e-3-swa the averaged ones.
 
 ## Beside the seed's own figures (relative protocol)
 
