@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from conftest import Script, wavy_frame
@@ -34,6 +35,11 @@ def test_a_folder_with_one_bad_file(script: Script, tmp_path: Path) -> None:
     made = {path.name for path in (tmp_path / "out").iterdir()}
     kinds = ("cloud.ply", "colour.png", "depth.npy", "depth.png", "pair.png")
     assert made == {f"{name}_{kind}" for name in ("a", "upright") for kind in kinds} | {"film_depth.mp4"}
+    with av.open(str(tmp_path / "out" / "film_depth.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    # The view and its depth, 640x480 each, and the scale.
+    assert [frame.shape for frame in frames] == [(480, 1340, 3)] * 3
+    assert np.abs(frames[1][240, :640].astype(int) - frames[1][240, 640:1280]).mean() > 10
     depth_m = np.load(tmp_path / "out" / "upright_depth.npy")
     assert (depth_m.shape, depth_m.dtype) == ((80, 60), np.float32)
     stored = Image.open(tmp_path / "out" / "upright_depth.png")
