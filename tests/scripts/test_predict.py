@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import av
@@ -7,6 +8,7 @@ from conftest import Script, wavy_frame
 from PIL import Image
 
 from predict import name_results
+from src.data import video
 from src.training import checkpoint
 from src.viewing.film import film
 
@@ -84,6 +86,17 @@ def test_a_relative_network_has_no_metres(script_inside: Script, nyu_folder: Pat
     assert "of the farthest" in done.stdout
     shares = np.load(tmp_path / "predictions" / "00001_colors_depth.npy")
     assert 0.9 < shares.max() <= 1
+
+
+def test_a_webcam_is_filmed_for_as_long_as_asked(
+    script_inside: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # FFmpeg's endless test picture stands in for a camera.
+    monkeypatch.setitem(video.WEBCAMS, sys.platform, ("lavfi", "testsrc=size=320x240:rate=10"))
+    done = script_inside("predict.py", "0", "--seconds", "0.5")
+    assert "webcam 0: " in done.stdout
+    with av.open(str(tmp_path / "predictions" / "webcam0_depth.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 0
 
 
 def test_no_two_inputs_share_a_name() -> None:
