@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -120,7 +119,7 @@ def predict_film(source: Path | str, out: Path, opened: Opened, options: Namespa
                     # One scale for the whole film, from its first frame, with some room.
                     far = 1.25 * far_end(depth)
                     legend = draw_legend(far, FILM_HEIGHT_PX, unit=opened.unit)
-                append(side_by_side(small, colour_depth(depth, far), legend))
+                append(np.concatenate([small, colour_depth(depth, far), legend], axis=1))
                 done += 1
                 if webcam and options.seconds and time.monotonic() - started > options.seconds:
                     break
@@ -134,11 +133,6 @@ def predict_film(source: Path | str, out: Path, opened: Opened, options: Namespa
     tqdm.write(f"{frames.name}: {done} frames -> {path}")
     if damage:
         raise damage
-
-
-def side_by_side(*pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Set pictures of one height beside each other."""
-    return np.concatenate(pictures, axis=1)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def film(path: Path, fps: Fraction | int) -> Iterator[Callable[[Frame], None]]:
 
     An odd row or column at the edge is dropped, since H.264 stores colour for two by two pixels.
 
-    **Raises**: UserError when the file cannot be written, or no frame was.
+    **Raises**: UserError when the file cannot be written.
     """
     with whole_file(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         rate = Fraction(fps).limit_denominator(1001)
