@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from tqdm import tqdm
 
 from _root import ROOT
 
 from src.conventions import MAX_DEPTH_M, UserError
+from src.data.allowance import Allowance, parse_max_bad
 from src.data.sources import KINDS, Data, choose_data, default_cache
 from src.network.encoder import EMBEDDED_ENCODER
 from src.training.checkpoint import WEIGHTS
+from src.training.distributed import is_first
 from src.training.engine import AMP, DEVICES
+from src.training.keeper import parse_every
 from src.training.losses import LOSSES, TARGETS
 from src.training.optim import OPTIMIZERS
 
@@ -30,22 +37,37 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and where to read what is right."""
-        self.exit(2, f"error: {message}. See: python scripts/{self.prog} --help\n")
+        line = " ".join(message.split())
+        line = line if len(line) < 500 else f"{line[:500]} …"
+        self.exit(2, f"error: {line}. See: python scripts/{self.prog} --help\n")
 
     def parse_over(self, preset: Mapping[str, Any], argv: Sequence[str]) -> argparse.Namespace:
         """Parse defaults < preset < command line."""
         return self.parse_args([*as_tokens(preset), *argv])
 
 
+FLAG = re.compile(r"(?!help$)[a-z][a-z_-]*")
+LARGEST_INT = 10**18
+
+
 def as_tokens(preset: Mapping[str, Any]) -> list[str]:
-    """Write `{lr: 0.002, augment: true, limit: null}` as `--lr=0.002 --augment`; null leaves the default."""
+    """Write `{lr: 0.002, augment: true, limit: null}` as `--lr=0.002 --augment`; null leaves the default.
+
+    **Raises**: UserError for a key that names no option, and for a value that is not a single one. A few lines of YAML
+    can stand for a list of millions, so such a value is not even written out.
+    """
     tokens = []
     for key, value in preset.items():
-        flag = str(key).replace("_", "-")
+        if not isinstance(key, str) or not FLAG.fullmatch(key):
+            got = repr(key[:60]) if isinstance(key, str) else f"a {type(key).__name__}"
+            raise UserError(f"a preset's key: got {got}, expected an option's name, as in lr: 0.002")
+        flag = key.replace("_", "-")
         if isinstance(value, bool):
             tokens.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
+        elif isinstance(value, str | int | float | date) and not (isinstance(value, int) and abs(value) > LARGEST_INT):
             tokens.append(f"--{flag}={value}")
+        elif value is not None:
+            raise UserError(f"a preset's {key}: got a {type(value).__name__}, expected one value, as in lr: 0.002")
     return tokens
 
 
@@ -69,7 +91,7 @@ def read_preset(path: Path | None) -> dict[str, Any]:
         raise UserError(f"--preset {path}: no such file. configs/ has {known}.")
     try:
         preset = yaml.safe_load(found.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # PyYAML lets through what its makers of dates and numbers raise
         raise UserError(f"--preset {path}: not YAML ({' '.join(str(error).split())[:120]}).") from None
     if not isinstance(preset, dict):
         raise UserError(f"--preset {path}: got {type(preset).__name__}, expected lines like lr: 0.002")
@@ -89,6 +111,19 @@ def number(kind: Callable[[str], Any], accept: Callable[[Any], bool], wanted: st
         return value
 
     return parse
+
+
+def spelled(parse: Callable[[str], Any], wanted: str) -> Callable[[str], str]:
+    """Make a type for argparse that keeps a text as it is, if it can be read."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {wanted}") from None
+        return text
+
+    return check
 
 
 POSITIVE = number(float, lambda x: 0 < x < float("inf"), "a number above 0")
@@ -157,7 +192,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--swa", type=SHARE, default=0.0, metavar="SHARE", help="average the weights of this last share of the steps")
     what = "share of --lr at which the rate stays meanwhile"
     add("--swa-lr-scale", type=SHARE, default=0.25, metavar="SHARE", help=what)
-    what = "stop after an epoch when the next would end later than this"
+    what = "save and stop in time, to go on later; the last evaluation not counted"
     add("--max-minutes", type=POSITIVE, metavar="MINUTES", help=what)
     add("--seed", type=INDEX, default=0, help="fixes the weights, the order and the augmentation")
 
@@ -166,8 +201,25 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="DIR", help="the run's folder; else runs/<time>-<name>")
     add("--name", help="ends the name of the run's folder; else the data's kind")
     add("--resume", metavar="auto|PATH", help="go on from a last.pt; auto: that of --out, or of the newest run")
+    what = "save so often, besides at each epoch's end: 500 is every 500 steps, 10m every 10 minutes"
+    every = spelled(parse_every, "a number of steps like 500, or minutes like 10m")
+    add("--checkpoint-every", type=every, default="10m", metavar="N|Nm", help=what)
     add("--cache-dir", type=Path, default=default_cache(), metavar="DIR", help="where decoded frames are kept")
     add("--workers", type=INDEX, default=0, metavar="N", help="processes that load batches")
+    add_max_bad_option(parser)
+
+
+def add_max_bad_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how many frames may be bad."""
+    what = "how many frames may be left out because they cannot be read; else 10 or 0.1%%, the larger"
+    few = spelled(parse_max_bad, "a number of frames, or a share like 0.5%")
+    parser.add_argument("--max-bad", type=few, metavar="N|P%", help=what)
+
+
+def make_allowance(count: int, max_bad: str | None) -> Allowance:
+    """Allow so many bad frames of `count`, and name each on a line of its own; one process does so for all."""
+    report = partial(tqdm.write, file=sys.stderr) if is_first() else lambda line: None
+    return Allowance(count, None if max_bad is None else parse_max_bad(max_bad), report)
 
 
 def open_data(options: argparse.Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
@@ -187,5 +239,5 @@ def open_data(options: argparse.Namespace, max_depth_m: float = MAX_DEPTH_M) -> 
 
 
 def bar_options() -> dict[str, Any]:
-    """Redraw progress bars often where somebody watches, rarely in a log file."""
-    return {"unit": " img", "mininterval": 0.2 if sys.stderr.isatty() else 30}
+    """Redraw progress bars often where somebody watches, rarely in a log file; only the first process has one."""
+    return {"unit": " img", "mininterval": 0.2 if sys.stderr.isatty() else 30, "disable": not is_first()}

@@ -1,5 +1,6 @@
 """Put the repository on Python's path, and end a script the way a user can read."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,11 @@ sys.path.insert(0, str(ROOT))
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script; a user's mistake ends it with one line and status 2, Ctrl-C with 130."""
+    """Run a script; a user's mistake ends it with one line and status 2, Ctrl-C with 130, SIGTERM with 143."""
     from src.conventions import UserError
 
+    # As an exception it lets everything on the way out clean up behind itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except UserError as error:

@@ -12,7 +12,15 @@ from typing import Any
 from tqdm import tqdm
 
 from _network import open_its_data, open_network
-from _options import Parser, add_data_options, add_machine_options, add_weights_option, bar_options
+from _options import (
+    Parser,
+    add_data_options,
+    add_machine_options,
+    add_max_bad_option,
+    add_weights_option,
+    bar_options,
+    make_allowance,
+)
 from _root import run
 
 from src.data.batches import EvaluationSamples, make_sample
@@ -31,6 +39,7 @@ def parse(argv: list[str]) -> Any:
     parser.add_argument("checkpoint", type=Path, nargs="?", help=what)
     add_weights_option(parser)
     add_data_options(parser, kind=None, validation=None)
+    add_max_bad_option(parser)
     parser.add_argument("--split", choices=("test", "val"), default="test", help="which frames to score")
     add_machine_options(parser)
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the result there")
@@ -53,6 +62,7 @@ def main() -> None:
         weights=opened.weights,
         folder=options.out or (Path("runs") / "shipped" if opened.shipped else options.checkpoint.parent),
         precision=precision,
+        max_bad=options.max_bad,
         extra_json=options.json,
     )
 
@@ -68,18 +78,21 @@ def report(
     weights: str,
     folder: Path,
     precision: Precision,
+    max_bad: str | None = None,
     extra_json: Path | None = None,
 ) -> dict[str, Any]:
     """Score all frames, print the table, and write JSON, CSV and the strip of best, median and worst frames."""
     network.to(precision.device)
     unit_m = about["max_depth_m"] if about["target"] == "metric" else None
-    samples = EvaluationSamples(pairs)
+    left_out = make_allowance(len(pairs), max_bad)
+    samples = EvaluationSamples(pairs, left_out)
     bar = tqdm(samples, desc=f"evaluating on {data} {split}", **bar_options())
     scores = evaluation.evaluate(network, bar, unit_m=unit_m, precision=precision)
     result = evaluation.summarize_scores(
         scores,
         data=data,
         split=split,
+        left_out=[pairs.names[index] for index in left_out.reasons],
         trained_on=about["data"],
         target=about["target"],
         checkpoint=name,
@@ -94,11 +107,14 @@ def report(
     if extra_json is not None:
         evaluation.write_json(extra_json, result)
     evaluation.write_csv(folder / f"{stem}.csv", scores)
-    rows = [compare(network, pairs, index, label, about, precision) for label, index in evaluation.rank(scores)]
+    ranked = [(label, samples.indices[row]) for label, row in evaluation.rank(scores)]
+    rows = [compare(network, pairs, index, label, about, precision) for label, index in ranked]
     draw_strip(rows, folder / f"{stem}.png", unit="m" if unit_m else "of the farthest")
 
     print(f"\n{name}, trained on {about['data']}, scored on the {len(scores)} {split} frames of {data}:\n")
     print(evaluation.format_table(result))
+    if left_out.reasons:
+        print(f"{len(left_out.reasons)} frames of the list could not be read: compare with no figure of all of them.")
     if unit_m is None:
         print("eigen and metric10 need metres, which this network (--target relative) does not know.")
     print(f"\nresult  {folder / stem}.json\nper image  {folder / stem}.csv\npicture  {folder / stem}.png")

@@ -12,12 +12,14 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from _options import (
@@ -27,9 +29,10 @@ from _options import (
     add_training_options,
     as_preset,
     bar_options,
+    make_allowance,
     open_data,
-    read_preset,
 )
+from _resume import as_typed, how_to_go_on, settle
 from _root import run
 from evaluate import compare, report
 
@@ -38,85 +41,72 @@ from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
 from src.data.frame import Pairs
 from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Batch, Packed, Sizes, pack
+from src.data.sources import Data
 from src.network import DepthNet, rebuild, summarize
-from src.training import checkpoint
+from src.training import checkpoint, distributed
 from src.training.allocator import keep_freed_memory
-from src.training.engine import Units, choose_precision, settle_swa, train_epoch, validate
-from src.training.logbook import Logbook, check_writable
+from src.training.engine import Precision, Units, choose_precision, settle_swa, train_epoch, validate
+from src.training.interruption import Interruption, Stopped
+from src.training.keeper import BEST, Keeper
+from src.training.logbook import Logbook
 from src.training.losses import LOSSES
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
-from src.training.provenance import revision
+from src.training.provenance import describe_machine, revision
 from src.training.state import State
 from src.viewing.figures import draw_strip
 
 
-def parse(argv: list[str]) -> tuple[Namespace, dict[str, Any] | None]:
-    """Read defaults < preset, or the resumed run's options, < command line; and the checkpoint to go on from."""
+def main() -> None:
     parser = Parser(__doc__)
     add_data_options(parser, kind="auto", validation=0.1)
     add_training_options(parser)
     add_machine_options(parser)
-    options = parser.parse_args(argv)
-    path = find_resumable(options.resume, options.out)
-    if path is None:
-        return parser.parse_over(read_preset(options.preset), argv), None
-    content = checkpoint.load(path)
-    if "progress" not in content:
-        raise UserError(f"--resume {path}: holds weights, but no optimiser state. Resume from the last.pt beside it.")
-    options = parser.parse_over(content["about"]["options"], argv)
-    options.out = path.parent
-    return options, content
+    typed = options = parser.parse_args(sys.argv[1:])
+    with Interruption() as interruption:
+        try:
+            with distributed.joined(typed.device):
+                # The first of several processes knows for all which run it is.
+                options, resumed = distributed.share(settle(parser, typed) if distributed.is_first() else (typed, None))
+                interruption.limit_s = 60 * (options.max_minutes or math.inf)
+                data, precision = train(options, resumed, interruption)
+            if distributed.is_first():
+                score(options, data, precision)
+        except Stopped as stopped:
+            if distributed.is_first():
+                print(f"{stopped}{how_to_go_on(options)}")
+            sys.exit(stopped.status)
 
 
-def find_resumable(resume: str | None, out: Path | None) -> Path | None:
-    """Find the checkpoint that `--resume` means; None to start afresh."""
-    if resume is None:
-        return None
-    if resume != "auto":
-        return Path(resume) / "last.pt" if Path(resume).is_dir() else Path(resume)
-    found = [out / "last.pt"] if out else sorted(Path("runs").glob("*/last.pt"), key=lambda path: path.stat().st_mtime)
-    if found and found[-1].exists():
-        return found[-1]
-    print("nothing to resume: starting a new run")
-    return None
-
-
-def main() -> None:
-    options, resumed = parse(sys.argv[1:])
+def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Interruption) -> tuple[Data, Precision]:
+    """Train as the options ask, from the start or from where `resumed` was saved; leave it all in the run's folder."""
     keep_freed_memory()
-    torch.manual_seed(options.seed)
     precision = choose_precision(options.device, options.amp)
     units, loss = Units(options.target, options.max_depth), LOSSES[options.loss]
+    ours = {"device": precision.device, "rank": distributed.rank(), "world": distributed.world()}
 
-    # Data: chosen, split, decoded once.
-    data = open_data(options, options.max_depth)
-    options.data, options.data_dir = data.kind, data.root
-    folder = options.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{options.name or data.kind}"
-    if resumed is None and (folder / "last.pt").exists():
-        raise UserError(f"--out {folder}: holds a run already. Go on with it by --resume auto, or name another folder.")
-    check_writable(folder)
-    frames = data.open("train", options.limit)
-    held_out = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
-    network = DepthNet(options.encoder, pretrained=options.pretrained and resumed is None)
-    prepare = partial(prepare_frames, cache=options.cache_dir, max_depth_m=options.max_depth)
+    # Data: chosen, split, decoded once. The network comes before the decoding, so that a mistake in it costs no wait.
+    with distributed.first_on_its_machine():
+        data = open_data(options, options.max_depth)
+        options.data, options.data_dir = data.kind, data.root
+        frames = data.open("train", options.limit)
+        held_out = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
+        torch.manual_seed(options.seed)
+        network = DepthNet(options.encoder, pretrained=options.pretrained and resumed is None)
+        decoded = decode(frames, TRAINING_SIZES, options)
+        held_out_decoded = decode(held_out, VALIDATION_SIZES, options) if held_out else None
+    how = Augmentation() if options.augment else Augmentation.none()
     batches = TrainingBatches(
-        prepare(frames, TRAINING_SIZES),
-        options.batch_size,
-        augmentation=Augmentation() if options.augment else Augmentation.none(),
-        seed=options.seed,
-        device=precision.device,
-        workers=options.workers,
+        decoded, options.batch_size, augmentation=how, seed=options.seed, workers=options.workers, **ours
     )
     validation = None
-    if held_out is not None:
-        validation = ValidationBatches(
-            prepare(held_out, VALIDATION_SIZES), options.batch_size, device=precision.device, workers=options.workers
-        )
+    if held_out_decoded is not None:
+        validation = ValidationBatches(held_out_decoded, options.batch_size, workers=options.workers, **ours)
 
-    # The network and what moves it.
+    # What moves the network.
     for part in summarize(network):
         print(f"{part.name:>10}  {part.parameters / 1e6:6.3f} M parameters  {part.macs / 1e6:6.1f} M MACs")
     network.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distributed.share_statistics(network, precision.device)
     optimizer = make_optimizer(
         network,
         options.optimizer,
@@ -124,8 +114,7 @@ def main() -> None:
         weight_decay=options.weight_decay,
         encoder_lr_scale=options.encoder_lr_scale,
     )
-    per_epoch = max(1, len(batches) // options.accumulate)
-    steps = per_epoch * options.epochs
+    steps = max(1, len(batches) // options.accumulate) * options.epochs
     swa_start = steps - round(options.swa * steps)
     schedule = make_schedule(
         optimizer,
@@ -136,88 +125,82 @@ def main() -> None:
     average = make_ema(network, options.ema) if options.ema else None
     swa = make_swa(network) if options.swa else None
     state = State(network, optimizer, schedule, precision.scaler(), average, swa, swa_start)
+    facts: dict[str, Any] = {
+        "encoder": options.encoder,
+        "target": options.target,
+        "max_depth_m": options.max_depth,
+        "data": data.kind,
+        "weights": "ema" if average else "raw",
+        "validation": {},
+        "options": as_preset(options),
+        "revision": revision(),
+        "machine": describe_machine(precision.name, distributed.world()),
+        "plan": batches.plan,
+    }
     if resumed is not None:
-        state.restore(resumed)
-        print(f"resumed after epoch {state.epoch}")
-
-    def keep(measured: dict[str, float], weights: str) -> None:
-        """Save the state, and the weights as the best ones if they are."""
-        about = {
-            "encoder": options.encoder,
-            "target": options.target,
-            "max_depth_m": options.max_depth,
-            "data": data.kind,
-            "epoch": state.epoch,
-            "weights": weights,
-            "validation": measured,
-            "options": as_preset(options),
-            "revision": revision(),
-        }
-        # Without validation frames the newest weights count as the best.
-        error = measured.get("rmse_m", measured.get("rmse", -state.epoch - (weights == "swa")))
-        if not math.isfinite(error):
-            raise UserError(f"epoch {state.epoch}: predictions are not finite. Try a lower --lr; last.pt is older.")
-        if error < state.best:
-            state.best = error
-            checkpoint.save(folder / "best.pt", about=about, **state.weights())
-            some = held_out or frames
-            chosen = sorted({len(some) * eighth // 8 for eighth in (1, 3, 5, 7)})
-            judged = swa.module if swa and weights == "swa" else state.judged
-            rows = [compare(judged, some, index, f"epoch {state.epoch}", about, precision) for index in chosen]
-            draw_strip(rows, folder / "samples.png")
-        checkpoint.save(folder / "last.pt", about=about, **state.weights(), progress=state.progress())
+        go_on(state, resumed, facts)
+    forward = distributed.share_gradients(network)
+    keeper = Keeper(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
+    logbook = None
+    if distributed.is_first():
+        logbook = Logbook(options.out, as_preset(options), resumed_at=schedule.last_epoch if resumed else None)
 
     # The loop.
-    logbook = Logbook(folder, as_preset(options))
-    print(f"{len(frames)} training frames, {precision.name}, run folder {folder}", flush=True)
+    print(f"{len(decoded)} training frames, {precision.name}, run folder {options.out}", flush=True)
     images = len(batches) * batches.batch_size
-    bar = tqdm(total=options.epochs * images, initial=state.epoch * images, smoothing=0.05, **bar_options())
-    begun = time.perf_counter()
-    check = partial(validate, batches=validation, loss=loss, units=units, precision=precision) if validation else None
-    while state.epoch < options.epochs:
-        started = time.perf_counter()
-        train_loss = train_epoch(
-            state,
-            watch(batches.epoch(state.epoch), bar),
-            loss=loss,
-            units=units,
-            precision=precision,
-            clip=options.clip,
-            accumulate=options.accumulate,
-            on_read=lambda mean: bar.set_postfix_str(f"epoch {state.epoch + 1}, loss {mean:.4f}"),
-        )
-        rate = images / (time.perf_counter() - started)
-        if not math.isfinite(train_loss):
-            raise UserError(
-                f"epoch {state.epoch}: the loss is not finite. Try a lower --lr; last.pt is one epoch older."
+    done = state.epoch * images + state.batch * batches.batch_size
+    bar = tqdm(total=options.epochs * images, initial=done, smoothing=0.05, **bar_options())
+    check = partial(validate, loss=loss, units=units, precision=precision)
+    pictured = (held_out, held_out_decoded.rows) if held_out and held_out_decoded else (frames, decoded.rows)
+    validation_s = 0.0
+    with interruption.patience(), bar:
+        while state.epoch < options.epochs:
+            started, begun_with = time.monotonic(), state.batch
+            train_loss = train_epoch(
+                state,
+                count_on(bar, batches.epoch(state.epoch, state.batch), batches.batch_size),
+                loss=loss,
+                units=units,
+                precision=precision,
+                forward=forward,
+                clip=options.clip,
+                accumulate=options.accumulate,
+                on_read=lambda mean: bar.set_postfix_str(f"epoch {state.epoch + 1}, loss {mean:.4f}"),
+                after_step=keeper.after_step,
+                name_batch=lambda index: ", ".join(batches.names(state.epoch, index)),
             )
-        measured = check(state.judged) if check else {}
-        values = {f"val_{key}": value for key, value in measured.items()}
-        rates = {"train_lr": schedule.get_last_lr()[-1], "train_images_per_s": rate}
-        logbook.record(schedule.last_epoch, epoch=state.epoch, train_loss=train_loss, **rates, **values)
-        shown = "  ".join(f"{key} {value:.4f}" for key, value in {"train_loss": train_loss, **values}.items())
-        bar.write(f"epoch {state.epoch:3}/{options.epochs}  {shown}  {rate:.1f} img/s")
-        keep(measured, "ema" if average else "raw")
-        now = time.perf_counter()
-        if (
-            options.max_minutes
-            and state.epoch < options.epochs
-            and 2 * now - started - begun > 60 * options.max_minutes
-        ):
-            bar.close()
-            print(f"\nstopped by --max-minutes after epoch {state.epoch}. Go on with:")
-            print(f"  python {as_typed('train.py')} --resume {shlex.quote(str(folder / 'last.pt'))}")
-            return
-    bar.close()
+            trained = time.monotonic()
+            rate = (state.batch - begun_with) * batches.batch_size / (trained - started)
+            keeper.stop_if_asked(validation_s)
+            measured = check(state.judged, keeper.watch(validation)) if validation else {}
+            validation_s = time.monotonic() - trained
+            state.end_epoch()
+            values = {"train_loss": train_loss, **{f"val_{key}": value for key, value in measured.items()}}
+            if logbook:
+                about = {"train_lr": schedule.get_last_lr()[-1], "train_images_per_s": rate, "skipped": state.skipped}
+                logbook.record(schedule.last_epoch, epoch=state.epoch, **values, **about)
+            shown = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
+            skipped = f"  {state.skipped} steps skipped" if state.skipped else ""
+            bar.write(f"epoch {state.epoch:3}/{options.epochs}  {shown}  {rate:.1f} img/s{skipped}")
+            if keeper.judge(measured, "ema" if average else "raw"):
+                draw_samples(state.judged, *pictured, facts, precision, options.out)
+            keeper.save()
     if swa:
         judged = settle_swa(state, batches.epoch(state.epoch), precision)
-        measured = check(judged) if check else {}
+        measured = check(judged, validation) if validation else {}
         print("SWA  " + "  ".join(f"val_{key} {value:.4f}" for key, value in measured.items()), flush=True)
-        keep(measured, "swa")
-    logbook.close()
+        if keeper.judge(measured, "swa"):
+            draw_samples(judged, *pictured, facts, precision, options.out)
+        keeper.save()
+    return data, precision
 
-    # What it came to.
-    best = checkpoint.load(folder / "best.pt")
+
+def score(options: Namespace, data: Data, precision: Precision) -> None:
+    """Evaluate the best weights, and say what to do next."""
+    path = options.out / BEST
+    if not path.exists():
+        raise UserError(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
+    best = checkpoint.load(path)
     weights, which = checkpoint.choose_weights(best)
     report(
         rebuild(options.encoder, weights),
@@ -225,32 +208,74 @@ def main() -> None:
         data.open(data.last_split, options.limit),
         data=data.kind,
         split=data.last_split,
-        name=str(folder / "best.pt"),
+        name=str(path),
         weights=which,
-        folder=folder,
+        folder=options.out,
         precision=precision,
+        max_bad=options.max_bad,
     )
-    print(f"\nThe run is in {folder}. Next:")
-    print(f"  python {as_typed('evaluate.py')} {shlex.quote(str(folder / 'best.pt'))}")
+    print(f"\nThe run is in {options.out}. Next:")
+    print(f"  python {as_typed('evaluate.py')} {shlex.quote(str(path))}")
 
 
-def prepare_frames(frames: Pairs, sizes: Sizes, *, cache: Path, max_depth_m: float) -> Packed:
+def decode(frames: Pairs, sizes: Sizes, options: Namespace) -> Packed:
     """Decode frames into the cache, with a bar and on all cores where there are many."""
     workers = min(4, os.cpu_count() or 1) if len(frames) > 100 else 0
     progress = partial(tqdm, desc=f"preparing {len(frames)} frames", **bar_options())
-    return pack(frames, cache, sizes, max_depth_m=max_depth_m, workers=workers, progress=progress)
+    allowance = make_allowance(len(frames), options.max_bad)
+    return pack(
+        frames,
+        options.cache_dir,
+        sizes,
+        max_depth_m=options.max_depth,
+        workers=workers,
+        max_bad=allowance.allowed,
+        report=allowance.report,
+        progress=progress,
+    )
 
 
-def as_typed(script: str) -> str:
-    """Write the path of another script as one would type it here."""
-    return os.path.relpath(Path(__file__).with_name(script))
+def go_on(state: State, resumed: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Take back what was saved, and say what is not as it was."""
+    state.restore(resumed)
+    about = resumed["about"]
+    facts |= {key: about[key] for key in ("weights", "validation")}
+    print(f"resumed after epoch {state.epoch}" + (f" and {state.batch} batches" if state.batch else ""))
+    if state.batch and about["plan"] != facts["plan"]:
+        print(f"now {facts['plan']}, before {about['plan']}: the epoch begins anew")
+        state.begin_epoch()
+    if about.get("machine", facts["machine"]) != facts["machine"]:
+        print(
+            f"now on {facts['machine']}, before on {about['machine']}: "
+            "the run goes on correctly, but not bit for bit as it would have there"
+        )
 
 
-def watch(batches: Iterable[Batch], bar: Any) -> Iterator[Batch]:
+def draw_samples(
+    network: nn.Module,
+    frames: Pairs,
+    sound: NDArray[np.int64],
+    about: dict[str, Any],
+    precision: Precision,
+    folder: Path,
+) -> None:
+    """Draw what the best weights make of four of the sound frames. No run shall end for a picture."""
+    if not distributed.is_first():
+        return
+    chosen = sorted({int(sound[len(sound) * eighth // 8]) for eighth in (1, 3, 5, 7)})
+    label = f"RMSE {about['validation']['rmse_m']:.3f} m" if "rmse_m" in about["validation"] else ""
+    try:
+        rows = [compare(network, frames, index, label, about, precision) for index in chosen]
+        draw_strip(rows, folder / "samples.png")
+    except UserError as error:
+        print(f"no samples.png: {error}", flush=True)
+
+
+def count_on(bar: Any, batches: Iterable[Batch], size: int) -> Iterator[Batch]:
     """Count the images of each batch on the bar."""
     for batch in batches:
         yield batch
-        bar.update(len(batch.image))
+        bar.update(size)
 
 
 if __name__ == "__main__":

@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_NYU = Path(os.environ.get("NYU_DIR", ROOT.parent / "shared" / "nyu"))
 
-torch.set_num_threads(2)
+ABOUT = {
+    "encoder": "x",
+    "target": "metric",
+    "max_depth_m": 10.0,
+    "data": "rooms",
+    "epoch": 3,
+    "options": {},
+    "revision": "abc",
+}
+"""What a checkpoint says of its network at least."""
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+# The same cases on every machine, and none remembered: a test that fails here fails there.
+settings.register_profile(
+    "short",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("short")
 
 
 def wavy_frame(seed: int, height: int = 96, width: int = 128) -> tuple[np.ndarray, np.ndarray]:
@@ -34,10 +57,9 @@ def write_depth(path: Path, depth_m: np.ndarray, units_per_m: float, bits: int) 
     Image.fromarray(stored).save(path)
 
 
-@pytest.fixture
-def nyu_folder(tmp_path: Path) -> Path:
+def make_nyu(parent: Path) -> Path:
     """6 scenes of 3 training pairs (8-bit depth, 255 = 10 m) and 3 test pairs (16-bit, mm; CRLF in the csv)."""
-    data = tmp_path / "nyu" / "nyu_data" / "data"
+    data = parent / "nyu" / "nyu_data" / "data"
     (data / "nyu2_test").mkdir(parents=True)
     train, test = [], []
     for scene in range(6):
@@ -56,7 +78,12 @@ def nyu_folder(tmp_path: Path) -> Path:
         test.append(f"data/nyu2_test/{number:05}_colors.png,data/nyu2_test/{number:05}_depth.png")
     (data / "nyu2_train.csv").write_text("\n".join(train) + "\n")
     (data / "nyu2_test.csv").write_text("\r\n".join(test) + "\r\n", newline="")
-    return tmp_path / "nyu"
+    return parent / "nyu"
+
+
+@pytest.fixture
+def nyu_folder(tmp_path: Path) -> Path:
+    return make_nyu(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -128,3 +155,22 @@ def script_inside(
         return done
 
     return call
+
+
+SmallDisk = Callable[[int], Path]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Mount a file system of so many bytes, which takes root."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(size: int) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no right to mount a small file system")
+        return disk
+
+    yield mount
+    subprocess.run(["umount", str(disk)], capture_output=True)

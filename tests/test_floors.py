@@ -29,7 +29,7 @@ def test_imports_go_down(path: Path) -> None:
     above = {
         name
         for name in names
-        if name.split(".")[0] in {"scripts", "tests", "_root", "_options", "_network", "evaluate"}
+        if name.split(".")[0] in {"scripts", "tests", "_root", "_options", "_network", "_resume", "evaluate"}
     }
     aside = {name for name in names if name.startswith("src.") and name.split(".")[1] not in {wing, *BELOW_ALL}}
     assert not above | aside

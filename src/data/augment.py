@@ -32,26 +32,48 @@ class Augmentation(NamedTuple):
         return cls(flip=0, zoom=1, rotation_deg=0, gamma=1, gain=1, brightness=1)
 
 
-def augment(batch: Batch, how: Augmentation, *, aspect: float, generator: torch.Generator) -> Batch:
+class Draws(NamedTuple):
+    """What chance gave each frame of a batch.
+
+    **Shape**: theta (B, 2, 3), affine maps from output to input; side (B,) of the crop; gamma (B, 1); gain (B, 3).
+    """
+
+    theta: Tensor
+    side: Tensor
+    gamma: Tensor
+    gain: Tensor
+
+
+def augment(
+    batch: Batch,
+    how: Augmentation,
+    *,
+    aspect: float,
+    generator: torch.Generator,
+    first: int = 0,
+    count: int | None = None,
+) -> Batch:
     """Transform a stored batch at random and bring it to the network's sizes.
 
     A crop with side `s` shows things 1/s times as large, which is what the camera would see from
     s times the distance: metric depth is multiplied by s.
 
+    The batch may be a part, frame `first` on, of one of `count` frames: it is changed as it would be in the whole.
+
     **Shape**: image (B, 3, S, S) uint8, depth and mask (B, 1, S/k, S/k) ->
     image (B, 3, 224, 224) in [0, 1], depth and mask (B, 1, 56, 56).
     **Units**: metres; `aspect` is width / height of the frames before they were squared.
     """
-    theta, side = draw_transforms(len(batch.image), how, aspect=aspect, generator=generator)
-    warped = transform(batch, theta.to(batch.image.device))
-    depth_m = warped.depth_m * side.to(batch.image.device).view(-1, 1, 1, 1)
-    return Batch(photometric(warped.image, how, generator=generator), depth_m, warped.valid)
+    size, device = len(batch.image), batch.image.device
+    whole = draw(count or size, how, aspect=aspect, generator=generator)
+    theta, side, gamma, gain = (each[first : first + size].to(device) for each in whole)
+    warped = transform(batch, theta)
+    image = (warped.image ** gamma[..., None, None] * gain[..., None, None]).clamp(0, 1)
+    return Batch(image, warped.depth_m * side.view(-1, 1, 1, 1), warped.valid)
 
 
-def draw_transforms(
-    count: int, how: Augmentation, *, aspect: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw a flip, crop and rotation per frame: affine maps (B, 2, 3) from output to input, sides (B,)."""
+def draw(count: int, how: Augmentation, *, aspect: float, generator: torch.Generator) -> Draws:
+    """Draw a flip, crop, rotation and light per frame."""
     chance, size, across, down, turn = torch.rand(5, count, generator=generator)
     mirror = 1 - 2 * (chance < how.flip).float()
     side = how.zoom + (1 - how.zoom) * size
@@ -61,7 +83,11 @@ def draw_transforms(
         torch.stack([side * mirror * angle.cos(), -side * angle.sin() / aspect, (1 - side) * (2 * across - 1)], dim=1),
         torch.stack([side * mirror * angle.sin() * aspect, side * angle.cos(), (1 - side) * (2 * down - 1)], dim=1),
     ]
-    return torch.stack(rows, dim=1), side
+    exponents = 2 * torch.rand(count, 5, generator=generator) - 1
+    gamma = how.gamma ** exponents[:, :1]
+    # Each colour channel on its own, and all of them together.
+    gain = how.gain ** exponents[:, 1:4] * how.brightness ** exponents[:, 4:]
+    return Draws(torch.stack(rows, dim=1), side, gamma, gain)
 
 
 def transform(batch: Batch, theta: Tensor) -> Batch:
@@ -81,12 +107,3 @@ def transform(batch: Batch, theta: Tensor) -> Batch:
     total, share = depth.split(1, dim=1)
     valid = share > 0.5
     return Batch(image, torch.where(valid, total / share.clamp(min=0.5), 0), valid)
-
-
-def photometric(image: Tensor, how: Augmentation, *, generator: torch.Generator) -> Tensor:
-    """Change gamma, colour balance and brightness of the photo: (B, 3, H, W) in [0, 1] -> the same."""
-    exponents = 2 * torch.rand(len(image), 5, generator=generator) - 1
-    gamma = how.gamma ** exponents[:, :1]
-    gain = how.gain ** exponents[:, 1:4] * how.brightness ** exponents[:, 4:]
-    gamma, gain = (factor[..., None, None].to(image.device) for factor in (gamma, gain))
-    return (image**gamma * gain).clamp(0, 1)

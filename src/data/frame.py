@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,6 +20,14 @@ from src.conventions import UserError
 Image.init()
 FORMATS = sorted({"AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"} & Image.OPEN.keys())
 """What is opened. Pillow knows more, among them EPS, for which it would start Ghostscript on a stranger's file."""
+
+
+LONGEST_SIDE_PX = 65_535
+"""JPEG's own limit. A few kilobytes of PNG can hold a line of 10^8 pixels, whose resizing would take gigabytes."""
+
+
+class Refused(UserError):
+    """A file that must not be read at all, such as one outside of the data root: never skipped, it ends the run."""
 
 
 class Frame(NamedTuple):
@@ -58,21 +68,23 @@ class Pairs(Protocol):
 def open_image(path: Path) -> Image.Image:
     """Decode an image file whole, or say by name why it cannot be.
 
-    **Raises**: UserError when the file is missing, empty, truncated or no image.
+    **Raises**: UserError when the file is missing, empty, truncated, no image, or larger than a photo can be.
     """
-    try:
-        with warnings.catch_warnings():
-            # Phones take photos of 108 megapixels, which Pillow would warn of; it still refuses twice as many.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with _blame(path):
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # opening a named pipe would wait for ever
+            raise UserError(f"{path}: got a folder or a device, expected an image file. Check the path or the csv row.")
+        try:
             with Image.open(path, formats=FORMATS) as image:
+                if max(image.size) > LONGEST_SIDE_PX:
+                    width, height = image.size
+                    raise UserError(
+                        f"{path}: got {width}x{height} px, expected no side above {LONGEST_SIDE_PX}. Cut or shrink it."
+                    )
                 image.load()
                 return image
-    except FileNotFoundError:
-        raise UserError(f"{path}: got no such file, expected an image. Check the path or the csv row.") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path}: got {path.stat().st_size} bytes that are no image. Replace the file.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: got a damaged or unreadable image ({error}). Replace the file.") from None
+        except UnidentifiedImageError:
+            raise UserError(f"{path}: got {facts.st_size} bytes that are no image. Replace the file.") from None
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -80,23 +92,25 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
     **Raises**: UserError when it cannot be decoded or has no colours to show.
     """
-    return to_rgb(ImageOps.exif_transpose(open_image(path)), path)
+    return to_rgb(open_image(path), path)
 
 
 def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
-    """Bring any mode to 8-bit RGB: 16 bits scaled, not clipped; transparency laid on white; first frame of several.
+    """Bring any mode to upright 8-bit RGB: 16 bits scaled, not clipped; transparency laid on white; first of several.
 
-    **Raises**: UserError for floating-point pixels, whose range nobody knows.
+    **Raises**: UserError for floating-point pixels, whose range nobody knows, and for EXIF that cannot be read.
     """
     if image.mode == "F":
         raise UserError(f"{path}: got floating-point pixels, expected a photo of 8 or 16 bits. Convert it first.")
-    if image.mode.startswith("I"):
-        grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    with _blame(path):
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(image.convert("RGB"))
 
 
 def read_depth(path: Path) -> tuple[NDArray[np.float32], int]:
@@ -138,3 +152,20 @@ def enlarge_depth(depth: NDArray[np.float32], width_px: int, height_px: int) -> 
     """Resize a depth map to its photo's size, bilinearly: (h, w) -> (height_px, width_px)."""
     grid = torch.from_numpy(depth)[None, None]
     return F.interpolate(grid, (height_px, width_px), mode="bilinear", align_corners=False)[0, 0].numpy()
+
+
+@contextlib.contextmanager
+def _blame(path: Path) -> Iterator[None]:
+    """Name the file that Pillow fails on. Its readers raise whatever a stranger's bytes lead them to."""
+    try:
+        with warnings.catch_warnings():
+            # Of broken EXIF, and of 108 megapixels, which phones have; twice as many Pillow refuses as a bomb.
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: got no such file, expected an image. Check the path or the csv row.") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: got a damaged or unreadable image ({reason}). Replace the file.") from None

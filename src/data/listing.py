@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn, TextIO
 
 import numpy as np
 
 from src.conventions import UserError
-from src.data.frame import Frame, Pairs, read_depth, read_rgb
+from src.data.frame import Frame, Pairs, Refused, read_depth, read_rgb
 
 FULL_SCALE = {8: 255.0, 16: 65535.0}
 FILES_TO_CHECK = 2000
 FRAMES_TO_CHECK = 12
+
+MOST_ROWS = 1_000_000
+"""Twenty times NYU's list. The rows are held in memory: so many of NYU's would take 0.3 GB."""
+
+LONGEST_LINE = 4096
+"""As long as a path may be on Linux; no two real ones together come near it."""
+
+CLIMBS = re.compile(r"[\\/]|.:|(.*[\\/])?\.\.([\\/]|\Z)", re.DOTALL)
+"""An absolute path, with a Windows drive or without, or one that climbs, by either kind of slash."""
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What no path holds and no message should print: it would break its line, or drive the terminal."""
 
 
 class Row(NamedTuple):
@@ -32,7 +48,11 @@ class ListedPairs:
     `units_per_m` says how many stored units make a metre, per bit depth; a bit depth that is not
     in it is refused. `border_px` (top, bottom, left, right) is never valid.
 
-    **Raises**: UserError when a listed file is missing, or depth was normalised per image.
+    A frame whose file is missing or damaged is an error only when it is read. What is wrong with the whole list is
+    one at once.
+
+    **Raises**: UserError when no listed file is there or can be read, when depth was normalised per image or has a
+    bit depth without a unit; `Refused` for a file that a symbolic link puts outside of the root.
     """
 
     def __init__(
@@ -45,30 +65,29 @@ class ListedPairs:
         border_px: tuple[int, int, int, int] = (0, 0, 0, 0),
     ) -> None:
         self.rows, self.root, self.units_per_m = list(rows), root, dict(units_per_m)
+        self.real_root = os.path.realpath(root)
         self.max_depth_m, self.border_px = max_depth_m, border_px
         self.names = [row.image for row in self.rows]
         self.scenes = [row.scene for row in self.rows]
         self.fingerprint = self._digest_files()
-        self._refuse_normalised_depth()
+        self._refuse_systematic_mistakes()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Frame:
         row = self.rows[index]
-        image = read_rgb(self.root / row.image)
-        stored, bits = read_depth(self.root / row.depth)
+        image = read_rgb(self._locate(row.image))
+        stored, bits = read_depth(self._locate(row.depth))
         if stored.shape != image.shape[:2]:
             raise UserError(
                 f"{self.root / row.depth}: got depth of {stored.shape[1]}x{stored.shape[0]} pixels, expected "
                 f"{image.shape[1]}x{image.shape[0]} as in {row.image}. Resize one to the other, depth without blending."
             )
         if bits not in self.units_per_m:
-            raise UserError(
-                f"{self.root / row.depth}: got {bits}-bit depth, whose unit nothing tells. "
-                "Say how many units make a metre: --depth-scale 25.5 where 255 is 10 m, 1000 for millimetres."
-            )
-        depth_m = np.nan_to_num(stored / np.float32(self.units_per_m[bits]), nan=0.0, posinf=0.0, neginf=0.0)
+            self._refuse_unit(bits, row)
+        with np.errstate(all="ignore"):  # a float TIFF may hold anything; what is no distance becomes 0
+            depth_m = np.nan_to_num(stored / np.float32(self.units_per_m[bits]), nan=0.0, posinf=0.0, neginf=0.0)
         valid = (depth_m > 0) & (depth_m < self.max_depth_m)
         top, bottom, left, right = self.border_px
         inside = np.zeros_like(valid)
@@ -77,56 +96,117 @@ class ListedPairs:
 
     def encoding(self, index: int) -> str:
         """Say how the depth of one frame is stored."""
-        bits = read_depth(self.root / self.rows[index].depth)[1]
+        row = self.rows[index]
+        bits = read_depth(self._locate(row.depth))[1]
+        if bits not in self.units_per_m:
+            self._refuse_unit(bits, row)
         return f"{bits}-bit, {self.units_per_m[bits]:g} units per metre"
+
+    def _locate(self, name: str) -> Path:
+        """Find a listed file; refuse one that is outside of the root, whatever leads there."""
+        path = self.root / name
+        real = os.path.realpath(path)
+        if not Path(real).is_relative_to(self.real_root):
+            raise Refused(
+                f"{path}: leads out of the data root, to {real}. "
+                "Put a copy below the root, or keep the csv in a folder above all of its files."
+            )
+        return path
+
+    def _refuse_unit(self, bits: int, row: Row) -> NoReturn:
+        raise UserError(
+            f"{self.root / row.depth}: got {bits}-bit depth, whose unit nothing tells. "
+            "Say how many units make a metre: --depth-scale 25.5 where 255 is 10 m, 1000 for millimetres."
+        )
 
     def _digest_files(self) -> str:
         digest = hashlib.sha256(f"{self.root.resolve()} {self.units_per_m} {self.border_px}".encode())
         for row in self.rows:
             digest.update("\n".join(row).encode())
-        for index in _spread(len(self.rows), FILES_TO_CHECK):
+        checked = _spread(len(self.rows), FILES_TO_CHECK)
+        missing = []
+        for index in checked:
             for name in self.rows[index][:2]:
+                path = self._locate(name)
                 try:
-                    facts = (self.root / name).stat()
+                    facts = path.stat()
+                    digest.update(f"{facts.st_size} {facts.st_mtime_ns}".encode())
                 except OSError:
-                    raise UserError(
-                        f"{self.root / name}: got no such file, but row {index + 1} of the list names it. "
-                        "Restore it or delete the row."
-                    ) from None
-                digest.update(f"{facts.st_size} {facts.st_mtime_ns}".encode())
+                    missing.append(path)
+                    digest.update(b"missing")
+        if missing and len(missing) == 2 * len(checked):
+            raise UserError(
+                f"{missing[0]}: got no such file, and none of the {len(missing) - 1} others that were looked for. "
+                f"Expected the csv's paths relative to {self.root}."
+            )
         return digest.hexdigest()
 
-    def _refuse_normalised_depth(self) -> None:
-        """Every image reaching full scale is the mark of depth divided by its own maximum: metres are lost."""
-        checked = _spread(len(self.rows), FRAMES_TO_CHECK)
-        if len(checked) < 4:
-            return
-        for index in checked:
-            stored, bits = read_depth(self.root / self.rows[index].depth)
-            if stored.max() != FULL_SCALE.get(bits):
-                return
-        raise UserError(
-            f"{self.root}: got depth that was normalised per image (the {len(checked)} checked files all reach "
-            f"{FULL_SCALE[bits]:.0f}), expected metric depth. Export it again with one unit for all images."
-        )
+    def _refuse_systematic_mistakes(self) -> None:
+        """Look at a few depth files for what is wrong with all, which leaving out frames would not mend.
+
+        Every image reaching full scale is the mark of depth divided by its own maximum: metres are lost.
+        """
+        found: list[tuple[Row, int, bool]] = []
+        damages: list[UserError] = []
+        for index in _spread(len(self.rows), FRAMES_TO_CHECK):
+            row = self.rows[index]
+            try:
+                stored, bits = read_depth(self._locate(row.depth))
+                found.append((row, bits, stored.max() == FULL_SCALE.get(bits)))
+            except UserError as error:
+                damages.append(error)
+        if damages and not found:
+            raise damages[0]
+        if len(found) >= 4 and all(full for _, _, full in found):
+            raise UserError(
+                f"{self.root}: got depth that was normalised per image (the {len(found)} checked files all reach "
+                f"{FULL_SCALE[found[0][1]]:.0f}), expected metric depth. Export it again with one unit for all images."
+            )
+        if found and all(bits not in self.units_per_m for _, bits, _ in found):
+            self._refuse_unit(found[0][1], found[0][0])
 
 
 def read_rows(path: Path) -> list[Row]:
     """Read `image,depth` or `image,depth,scene` rows, without header; the folder is the scene by default.
 
-    **Raises**: UserError when the file cannot be read, is empty, or a row is not of that form.
+    **Raises**: UserError when the file cannot be read, is empty or endless, or a row is not of that form or leads
+    out of the folder that its paths are relative to.
     """
+    rows: list[Row] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+            for cells in _cells(file):
+                rows.append(_check_row(cells, path, len(rows) + 1))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as csv ({error}). Expected rows of image,depth paths.") from None
-    for number, row in enumerate(rows, 1):
-        if len(row) not in (2, 3) or not all(row):
-            raise UserError(f"{path}, row {number}: got {','.join(row)!r}, expected image,depth or image,depth,scene.")
     if not rows:
         raise UserError(f"{path}: got an empty file, expected rows of image,depth paths relative to it.")
-    return [Row(row[0], row[1], row[2] if len(row) == 3 else Path(row[0]).parent.name) for row in rows]
+    return rows
+
+
+def _cells(file: TextIO) -> Iterator[list[str]]:
+    """Yield the cells of each line that has any. A line is a row, so that an open quote cannot swallow the file."""
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise csv.Error(f"a line is longer than {LONGEST_LINE} characters")
+        for cells in csv.reader([line]):
+            if cells:
+                yield [cell.strip() for cell in cells]
+
+
+def _check_row(cells: list[str], path: Path, number: int) -> Row:
+    got = f"{path}, row {number}: got {','.join(cells)[:200]!r}"
+    if number > MOST_ROWS:
+        raise UserError(f"{path}: got more than {MOST_ROWS} rows. Split the list, or keep every n-th row of it.")
+    if len(cells) not in (2, 3) or not all(cells):
+        raise UserError(f"{got}, expected image,depth or image,depth,scene.")
+    if any(map(CLIMBS.match, cells[:2])) or any(map(CONTROL.search, cells)):
+        raise UserError(
+            f"{got}, expected paths below the data root: no leading slash or drive, no '..', no control characters. "
+            "Move the files there, or keep the csv in a folder above all of them."
+        )
+    # Scenes repeat: one string for all of a scene's rows.
+    return Row(cells[0], cells[1], sys.intern(cells[2] if len(cells) == 3 else Path(cells[0]).parent.name))
 
 
 def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple[list[Row], list[Row]]:
@@ -135,7 +215,8 @@ def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple
     Where there is one scene only, the last rows are held out, so that neighbours mostly stay together.
     """
     wanted = max(1, round(fraction * len(rows))) if fraction else 0
-    scenes = sorted({row.scene for row in rows})
+    sizes = Counter(row.scene for row in rows)
+    scenes = sorted(sizes)
     if len(scenes) == 1:
         return list(rows[: len(rows) - wanted]), list(rows[len(rows) - wanted :])
     held_out: set[str] = set()
@@ -144,7 +225,7 @@ def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple
         if count >= wanted or len(held_out) == len(scenes) - 1:
             break
         held_out.add(scenes[index])
-        count += sum(row.scene == scenes[index] for row in rows)
+        count += sizes[scenes[index]]
     return [row for row in rows if row.scene not in held_out], [row for row in rows if row.scene in held_out]
 
 

@@ -24,6 +24,8 @@ LEAST_PROGRESS_BYTES = 1_000_000
 
 def find_nyu(folder: Path) -> Path | None:
     """Look for the data set at or below a folder; return the one that csv paths are relative to."""
+    if not os.path.isdir(folder):
+        return None
     for depth in range(5):
         for found in sorted(folder.glob("*/" * depth + "nyu2_test.csv")):
             return found.parent.parent
@@ -90,7 +92,7 @@ def _bytes_below(folder: Path) -> int:
 def open_nyu(root: Path, split: str, *, validation: float, max_depth_m: float = MAX_DEPTH_M) -> ListedPairs:
     """Open `train`, `val` (whole scenes held out of the training list) or `test` (the official list).
 
-    **Raises**: UserError when the list or a file of it is missing.
+    **Raises**: UserError when the list cannot be read, or none of its files can.
     """
     rows = read_rows(root / "data" / f"nyu2_{'test' if split == 'test' else 'train'}.csv")
     if split != "test":

@@ -22,9 +22,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, UserError
+from src.data.allowance import Allowance, to_stderr
 from src.data.frame import Frame, Pairs, shrink_depth, shrink_image
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when what is stored changes, so that nothing stale is read."""
 
 LEVELS = 65535
@@ -57,20 +58,27 @@ class Batch(NamedTuple):
 
 
 class Packed(Dataset[Batch]):
-    """Read batches from the arrays that `pack` wrote: `packed[[3, 1, 2]]` is a batch of three."""
+    """Read batches from the arrays that `pack` wrote: `packed[[3, 1, 2]]` is a batch of three.
+
+    Frames that could not be decoded are not counted: `names` are those of the others, `left_out` says why, by index
+    in the source.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.images: NDArray[np.uint8] = np.load(folder / "images.npy", mmap_mode="r")
-        self.depths: NDArray[np.uint16] = np.load(folder / "depths.npy", mmap_mode="r")
+        self.images: NDArray[np.uint8] = np.lib.format.open_memmap(folder / "images.npy", "r")
+        self.depths: NDArray[np.uint16] = np.lib.format.open_memmap(folder / "depths.npy", "r")
         about = json.loads((folder / "about.json").read_text())
-        self.aspect: float = about["aspect"]
+        self.aspect = float(about["aspect"])
         self.step_m = np.float32(about["max_depth_m"] / LEVELS)
+        self.left_out = {int(index): str(reason) for index, reason in about["left_out"].items()}
+        self.rows = np.delete(np.arange(len(self.images)), list(self.left_out))
+        self.names: list[str] = [about["names"][row] for row in self.rows]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
 
     def __getitem__(self, indices: Sequence[int]) -> Batch:
-        rows = np.sort(np.asarray(indices))  # a batch has no order, and the disk likes this one
+        rows = np.sort(self.rows[np.asarray(indices)])  # a batch has no order, and the disk likes this one
         depth_m = torch.from_numpy(self.depths[rows].astype(np.float32) * self.step_m)[:, None]
         # Stored as (B, H, W, 3), which is torch's channels_last: the permutation moves nothing.
         return Batch(torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2), depth_m, depth_m > 0)
@@ -82,42 +90,74 @@ def pack(
     sizes: Sizes,
     *,
     max_depth_m: float,
+    max_bad: int | float | None = None,
     workers: int = 0,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    report: Callable[[str], None] = to_stderr,
 ) -> Packed:
     """Decode all frames into the cache, or take what an earlier run left there.
 
-    `progress` wraps the iteration, e.g. with a bar. A pack appears whole or not at all.
+    `progress` wraps the iteration, e.g. with a bar. A pack appears whole or not at all. `report` takes a line for
+    each frame that is left out, of which `max_bad` allows a number or a share (see `allowed_bad`).
 
-    **Raises**: UserError for the first frame that cannot be read, and for a cache that cannot hold the pack.
+    **Raises**: UserError for one bad frame too many, or when none is left; for a file outside of the data root; and
+    for a cache that cannot hold the pack.
     """
     key = hashlib.sha256(repr((FORMAT, pairs.fingerprint, len(pairs), sizes, max_depth_m)).encode()).hexdigest()[:20]
     folder = cache / f"pack-{key}"
-    if not folder.is_dir():
-        _refuse_small_disk(cache, len(pairs) * (sizes.image_px**2 * 3 + sizes.depth_px**2 * 2))
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
-        try:
-            _write(pairs, unfinished, sizes, max_depth_m, workers, progress)
-            os.replace(unfinished, folder)
-        except OSError as error:
-            if not folder.is_dir():  # otherwise another run finished the same pack first
-                raise UserError(f"{cache}: the packed frames could not be written ({error}).") from None
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    allowance = Allowance(len(pairs), max_bad, report)
+    packed = _reopen(folder, pairs, sizes)
+    if packed is not None:
+        for index, reason in packed.left_out.items():
+            allowance.leave_out(index, UserError(reason))
+        return packed
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished = _make_room(cache, len(pairs) * (sizes.image_px**2 * 3 + sizes.depth_px**2 * 2))
+    try:
+        _write(pairs, unfinished, sizes, max_depth_m, allowance, workers, progress)
+        os.replace(unfinished, folder)
+    except OSError as error:
+        if _reopen(folder, pairs, sizes) is None:  # otherwise another run finished the same pack first
+            raise UserError(f"{cache}: the packed frames could not be written ({error}).") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return Packed(folder)
 
 
-def _refuse_small_disk(cache: Path, needed: int) -> None:
+def _reopen(folder: Path, pairs: Pairs, sizes: Sizes) -> Packed | None:
+    """Open an earlier run's pack; None where there is none, it is damaged, or a frame it lacks can be read by now."""
+    try:
+        packed = Packed(folder)
+    except Exception:  # whatever a damaged file makes numpy and json raise
+        return None
+    images = np.dtype(np.uint8), (len(pairs), sizes.image_px, sizes.image_px, 3)
+    depths = np.dtype(np.uint16), (len(pairs), sizes.depth_px, sizes.depth_px)
+    if [(array.dtype, array.shape) for array in (packed.images, packed.depths)] != [images, depths]:
+        return None
+    return None if any(_can_read(pairs, index) for index in packed.left_out) else packed
+
+
+def _can_read(pairs: Pairs, index: int) -> bool:
+    try:
+        pairs[index]
+    except UserError:
+        return False
+    return True
+
+
+def _make_room(cache: Path, needed: int) -> Path:
+    """Make a new folder in the cache, if its disk holds that many bytes."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(cache).free
+        if needed <= free:
+            return Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
     except OSError as error:
         raise UserError(f"{cache}: cannot be used as cache ({error}). Name another folder with --cache-dir.") from None
-    if needed > free:
-        raise UserError(
-            f"{cache}: got {free / 1e9:.1f} GB of free disk, expected {needed / 1e9:.1f} GB for the packed frames. "
-            "Name another folder with --cache-dir, or fewer frames with --limit."
-        )
+    raise UserError(
+        f"{cache}: got {free / 1e9:.1f} GB of free disk, expected {needed / 1e9:.1f} GB for the packed frames. "
+        "Name another folder with --cache-dir, or fewer frames with --limit."
+    )
 
 
 class _Shrunk(Dataset[Any]):
@@ -149,6 +189,7 @@ def _write(
     folder: Path,
     sizes: Sizes,
     max_depth_m: float,
+    allowance: Allowance,
     workers: int,
     progress: Callable[[Iterable[Any]], Iterable[Any]],
 ) -> None:
@@ -158,16 +199,25 @@ def _write(
         folder / "depths.npy", "w+", np.uint16, (len(pairs), sizes.depth_px, sizes.depth_px)
     )
     aspects = []
-    frames = DataLoader(_Shrunk(pairs, sizes), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    # A generator of its own, or a run with an empty cache would draw other numbers than one with a full cache.
+    frames = DataLoader(
+        _Shrunk(pairs, sizes), batch_size=None, num_workers=workers, collate_fn=_as_it_is, generator=torch.Generator()
+    )
     for index, shrunk in enumerate(progress(frames)):
         if isinstance(shrunk, UserError):
-            raise shrunk
+            allowance.leave_out(index, shrunk)
+            continue
         images[index], depth_m, aspect = shrunk
         depths[index] = np.rint(depth_m * np.float32(LEVELS / max_depth_m))
         aspects.append(aspect)
     images.flush()
     depths.flush()
-    about = {"aspect": float(np.mean(aspects)), "max_depth_m": max_depth_m, "names": list(pairs.names)}
+    about = {
+        "aspect": float(np.mean(aspects)),
+        "max_depth_m": max_depth_m,
+        "names": list(pairs.names),
+        "left_out": allowance.reasons,
+    }
     (folder / "about.json").write_text(json.dumps(about))
 
 

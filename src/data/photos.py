@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS, Intrinsics, UserError
 from src.data.frame import open_image, shrink_image, to_rgb
@@ -96,7 +96,7 @@ def read_photo(path: Path, *, fov_deg: float | None = None) -> Photo:
     """
     file = open_image(path)
     focal_px = None if fov_deg else read_focal_px(file)
-    image = to_rgb(ImageOps.exif_transpose(file), path)
+    image = to_rgb(file, path)
     height, width = image.shape[:2]
     if min(width, height) < SMALLEST_PX:
         raise UserError(f"{path}: got {width}x{height} px, expected at least {SMALLEST_PX} px a side.")
@@ -138,7 +138,7 @@ def read_focal_px(image: Image.Image) -> float | None:
         unit_mm = {2: 25.4, 3: 10.0, 4: 1.0}[exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2)]
         taken_px = float(exif.get(ExifTags.Base.ExifImageWidth, image.width))
         focal_px = focal_mm * px_per_unit / unit_mm * image.width / taken_px
-    except (ArithmeticError, KeyError, SyntaxError, TypeError, ValueError):
+    except Exception:  # Pillow raises many classes for hostile EXIF, and a photo without it is still a photo
         return None
     return focal_px if math.isfinite(focal_px) and focal_px > 0 else None
 

@@ -44,7 +44,7 @@ class Data:
     def open(self, split: str, limit: int | None = None) -> Pairs:
         """Open `train`, `val` or `test`, or only its first `limit` frames.
 
-        **Raises**: UserError when a listed file is missing or unusable, or the split is empty.
+        **Raises**: UserError when the split is empty, or what is wrong with it is wrong with all of its files.
         """
         pairs = self._open(split)
         if not len(pairs):
@@ -86,8 +86,9 @@ def choose_data(
     data = partial(Data, validation=validation, depth_scale=depth_scale, max_depth_m=max_depth_m)
     if kind == "rooms":
         return data("rooms", None, "as asked")
-    if kind == "csv" or (kind == "auto" and folder is not None and folder.is_file()):
-        if folder is None or not folder.is_file():
+    is_file = folder is not None and os.path.isfile(folder)  # unlike Path.is_file, it takes any name
+    if kind == "csv" or (kind == "auto" and is_file):
+        if folder is None or not is_file:
             raise UserError(f"--data csv --data-dir {folder}: expected a csv file of image,depth rows.")
         return data("csv", folder, "as asked")
     if folder is not None:

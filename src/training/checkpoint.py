@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +19,68 @@ from torch import Tensor
 
 from src.conventions import UserError
 from src.files import whole_file
+from src.training.vetting import vetted
 
-FORMAT = 1
+FORMAT = 2
+"""2 brought the checksum, and what going on in the middle of an epoch needs. Older formats are read for ever."""
+
+EXPORT_FORMAT = 1
+
+ABOUT = {
+    "encoder": str,
+    "target": str,
+    "max_depth_m": float,
+    "data": str,
+    "epoch": int,
+    "options": dict,
+    "revision": str,
+}
+"""What is known of every network."""
+
 MARK = "bifpn-depth"
 WEIGHTS = ("raw", "ema", "swa")
 """The trained weights themselves, their exponential moving average, their stochastic weight average."""
 
 
-def save(path: Path, **content: Any) -> None:
-    """Write a checkpoint to a temporary file beside its place, then move it there.
+def save(path: Path, *, keep: Path | None = None, **content: Any) -> None:
+    """Write a checkpoint to a temporary file beside its place, then move it there; an earlier one moves to `keep`.
 
     `about` says what is needed to rebuild and score the network; `network` and `ema` are its weights; what
     resuming needs besides is `progress`, and only in `last.pt`.
 
     **Raises**: UserError when the disk refuses; an earlier file of that name is then untouched.
     """
-    with whole_file(path) as unfinished, unfinished.open("wb") as file:
+    with whole_file(path, keep=keep) as unfinished, unfinished.open("wb") as file:
         try:
-            torch.save({"mark": MARK, "format": FORMAT, **content}, file)
-        except RuntimeError as error:  # what torch makes of a full disk
+            torch.save({"mark": MARK, "format": FORMAT, "sha256": digest(content), **content}, file)
+        except RuntimeError as error:  # torch raises it while it handles what the disk said
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
             raise OSError(str(error).splitlines()[0]) from None
+
+
+def digest(content: Any) -> str:
+    """Compute the SHA-256 of nested dicts, lists, plain values and tensors, whatever device the tensors are on."""
+    hasher = hashlib.sha256()
+    for piece in _pieces(content):
+        hasher.update(piece)
+    return hasher.hexdigest()
+
+
+def _pieces(content: Any) -> Iterator[Any]:
+    if isinstance(content, Tensor):
+        yield f"{content.dtype}{tuple(content.shape)}".encode()
+        yield content.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    elif isinstance(content, Mapping):
+        yield f"{len(content)} pairs".encode()
+        for pair in content.items():
+            yield from _pieces(pair)
+    elif isinstance(content, (list, tuple)):
+        yield f"{len(content)} items".encode()
+        for item in content:
+            yield from _pieces(item)
+    else:
+        yield f"{content!r};".encode()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -48,7 +88,12 @@ def load(path: Path) -> dict[str, Any]:
 
     **Raises**: UserError when the file is missing, damaged, holds more than tensors and plain values, or is not ours.
     """
-    return _load_exported(path) if path.suffix == ".safetensors" else _load_run(path)
+    content = _load_exported(path) if path.suffix == ".safetensors" else _load_run(path)
+    about = content["about"]
+    faults = [key for key, kind in ABOUT.items() if not isinstance(about, dict) or not isinstance(about.get(key), kind)]
+    if faults:
+        raise UserError(f"{path}: incomplete or wrong in what it says about itself: {', '.join(faults)}.")
+    return content
 
 
 def choose_weights(content: Mapping[str, Any], which: str | None = None) -> tuple[dict[str, Tensor], str]:
@@ -72,7 +117,7 @@ def export(path: Path, about: Mapping[str, Any], weights: Mapping[str, Tensor]) 
     **Raises**: UserError when the disk refuses; earlier files of these names are then untouched.
     """
     stored = {key: (value.half() if value.ndim > 1 else value).contiguous() for key, value in weights.items()}
-    header = {"mark": MARK, "format": str(FORMAT), "about": json.dumps(about, sort_keys=True)}
+    header = {"mark": MARK, "format": str(EXPORT_FORMAT), "about": json.dumps(about, sort_keys=True)}
     content = to_safetensors(stored, metadata=header)
     checksum = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"
     for place, text in ((path, content), (checksum_of(path), checksum.encode())):
@@ -97,7 +142,7 @@ def _load_exported(path: Path) -> dict[str, Any]:
         with safe_open(str(path), "pt") as file:
             header = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
-        if (header.get("mark"), header.get("format")) != (MARK, str(FORMAT)):
+        if (header.get("mark"), header.get("format")) != (MARK, str(EXPORT_FORMAT)):
             raise UserError(f"{path}: weights of another program or version. {ours}")
         about = json.loads(header["about"])
     except FileNotFoundError:
@@ -112,21 +157,22 @@ def _load_exported(path: Path) -> dict[str, Any]:
 def _load_run(path: Path) -> dict[str, Any]:
     ours = "Expected a best.pt or last.pt that scripts/train.py wrote."
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(vetted(path), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint. {ours}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: got a folder. {ours}") from None
-    except pickle.UnpicklingError:
-        what = "Python objects, which could run code" if zipfile.is_zipfile(path) else "no torch checkpoint"
-        raise UserError(f"{path}: refused, the file holds {what}. {ours}") from None
-    except Exception as error:  # torch raises many classes for a damaged file
-        first = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{path}: truncated or damaged ({type(error).__name__}: {first[:100]}). {ours}") from None
+    except Exception as error:  # ValueError of what was refused; torch raises many classes for what is damaged
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: refused, {reason[:160]}. {ours}") from None
     if not isinstance(content, dict) or content.get("mark") != MARK:
         raise UserError(f"{path}: a checkpoint of another program. {ours}")
-    if content.get("format") != FORMAT:
-        raise UserError(f"{path}: got format {content.get('format')}, expected {FORMAT}. Update this repository.")
-    if missing := {"about", "network", "ema"} - content.keys():
+    version = content.get("format", 0)
+    if version not in range(1, FORMAT + 1):
+        raise UserError(f"{path}: got format {version}, expected at most {FORMAT}. Update this repository.")
+    if missing := {"about", "network", "ema", *(["sha256"] if version > 1 else [])} - content.keys():
         raise UserError(f"{path}: incomplete, lacks {', '.join(sorted(missing))}. {ours}")
-    return content
+    held = {key: value for key, value in content.items() if key not in ("mark", "format", "sha256")}
+    if version > 1 and digest(held) != content["sha256"]:
+        raise UserError(f"{path}: damaged, its content does not match its own SHA-256. {ours}")
+    return held

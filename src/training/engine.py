@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
@@ -12,6 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim.swa_utils import update_bn
 
 from src.conventions import UserError
+from src.training import distributed
 from src.training.losses import Loss, make_target, masked_mean
 from src.training.state import State
 
@@ -19,6 +21,11 @@ AMP = ("auto", "off", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 HOST_READ_BATCHES = 20
 """Sums stay on the device; the host reads them once in so many batches, since a read waits for the device."""
+
+PATIENCE_STEPS = 25
+"""So many skipped steps in a row end a run. fp16's scale, halved from 2^16, meets its floor of 1 after 16."""
+
+LEAST_SCALE = 1.0
 
 
 class Batch(Protocol):
@@ -85,44 +92,80 @@ def train_epoch(
     loss: Loss,
     units: Units,
     precision: Precision,
+    forward: nn.Module | None = None,
     clip: float = 0.5,
     accumulate: int = 1,
     on_read: Callable[[float], None] = lambda mean_loss: None,
+    after_step: Callable[[], None] = lambda: None,
+    name_batch: Callable[[int], str] = "batch {}".format,
 ) -> float:
-    """Train on all batches once and return the mean loss.
+    """Train on the batches that are left of an epoch, from `state.batch` on, and return the epoch's mean loss.
 
-    Gradients of `accumulate` batches make one step; batches left over at the end are dropped. When fp16 overflows,
-    the scaler skips the step, and the schedule and the average wait with it.
-    `on_read` hears the mean loss so far each time the host reads it.
+    Gradients of `accumulate` batches make one step; batches left over at the end are dropped. A step whose loss or
+    gradient is not finite, as when fp16 overflows, is skipped: weights, norm statistics, schedule and averages stay
+    as they were before it. `forward` is the network as it is called, where that is a wrapper around `state.network`.
+    `on_read` hears the mean loss so far each time the host reads it; `after_step` may save, or end it all by raising.
+
+    **Raises**: UserError after `PATIENCE_STEPS` skipped steps in a row; `name_batch` tells which frames came last.
     """
     network, optimizer, scaler = state.network.train(), state.optimizer, state.scaler
+    forward = forward or network
+    statistics = list(network.buffers())
+    before = [buffer.clone() for buffer in statistics]
+    state.losses = state.losses.to(precision.device)
     optimizer.zero_grad(set_to_none=True)
-    total, count = torch.zeros((), device=precision.device), 0
-    for count, batch in enumerate(batches, 1):
+    unsound = torch.zeros((), device=precision.device)
+    for batch in batches:
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
         with precision.autocast():
-            prediction = network(batch.image.contiguous(memory_format=torch.channels_last))
-        value = loss(prediction.float(), target, batch.valid)
+            prediction = forward(batch.image.contiguous(memory_format=torch.channels_last))
+        value = loss(prediction.float(), target, batch.valid, distributed.mean)
         scaler.scale(value / accumulate).backward()
-        total += value.detach()
-        if count % accumulate == 0:
+        finite = value.detach().isfinite()
+        state.losses += torch.stack([value.detach().where(finite, 0), finite])
+        unsound += ~finite
+        state.batch += 1
+        if state.batch % accumulate == 0:
             scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(network.parameters(), clip)
-            scale = scaler.get_scale()
-            scaler.step(optimizer)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
+            # The one value that the host waits for at each step: whether to make it.
+            if distributed.total(unsound + ~norm.isfinite()).item() == 0:
+                scaler.step(optimizer)
+                state.advance()
+                _copy(statistics, before)
+            else:
+                _copy(before, statistics)
+                state.skipped, state.streak = state.skipped + 1, state.streak + 1
             scaler.update()
+            if state.streak:
+                _hold_scale(scaler)
+            if state.streak == PATIENCE_STEPS:
+                raise UserError(
+                    f"epoch {state.epoch + 1}: loss or gradient was not finite in {PATIENCE_STEPS} steps in a row, the "
+                    f"last time on {name_batch(state.batch - 1)}. Look at these frames, or try a lower --lr."
+                )
+            unsound.zero_()
             optimizer.zero_grad(set_to_none=True)
-            skipped = scaler.get_scale() < scale
-            if not skipped:
-                state.schedule.step()
-                if state.average is not None:
-                    state.average.update_parameters(network)
-                if state.swa is not None and state.schedule.last_epoch > state.swa_start:
-                    state.swa.update_parameters(network)
-        if count % HOST_READ_BATCHES == 0:
-            on_read(total.item() / count)
-    state.epoch += 1
-    return total.item() / max(count, 1)
+            after_step()
+        if state.batch % HOST_READ_BATCHES == 0:
+            on_read(_mean_loss(state))
+    return _mean_loss(state)
+
+
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    if source:
+        torch._foreach_copy_(target, source)
+
+
+def _mean_loss(state: State) -> float:
+    total, count = distributed.total(state.losses).tolist()
+    return total / count if count else math.nan
+
+
+def _hold_scale(scaler: GradScaler) -> None:
+    """Keep the scale from falling below where fp16 has any use of it; a division by 0 would follow."""
+    if scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
+        scaler.update(LEAST_SCALE)
 
 
 def settle_swa(state: State, batches: Iterable[Batch], precision: Precision) -> nn.Module:
@@ -144,24 +187,28 @@ def validate(
 ) -> dict[str, float]:
     """Return the mean loss and, per image and then averaged, RMSE, AbsRel and d1 at the network's output size.
 
+    Where several processes each have a share of the frames, all get the figures of all frames.
+
     **Units**: `rmse_m` in metres; under the relative target it is `rmse`, a share of the image's own maximum.
     """
     network.eval()
-    losses, images = [], []
+    images = [torch.zeros(5, 0, device=precision.device)]
     for batch in batches:
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
         prediction = predict(network, batch.image, precision)
-        losses.append(loss(prediction, target, batch.valid) * len(target))
+        value = loss(prediction, target, batch.valid).expand(len(target))
         ratio = prediction.clamp(min=1e-3) / target.clamp(min=1e-3)
-        measures = (prediction - target) ** 2, (ratio - 1).abs(), (torch.maximum(ratio, 1 / ratio) < 1.25).float()
-        images.append(torch.stack([masked_mean(each, batch.valid, (1, 2, 3)) for each in measures]))
-    squared, abs_rel, d1 = torch.cat(images, dim=1).cpu()
-    rmse = squared.sqrt().mean().item()
+        errors = (prediction - target) ** 2, (ratio - 1).abs(), (torch.maximum(ratio, 1 / ratio) < 1.25).float()
+        squared, relative, close = (masked_mean(each, batch.valid, (1, 2, 3)) for each in errors)
+        images.append(torch.stack([value, squared.sqrt(), relative, close, torch.ones_like(value)]))
+    # Processes may have unlike numbers of frames.
+    *sums, count = distributed.total(torch.cat(images, dim=1).cpu().double().sum(dim=1)).tolist()
+    mean_loss, rmse, abs_rel, d1 = (each / count for each in sums)
     return {
-        "loss": torch.stack(losses).sum().item() / len(squared),
+        "loss": mean_loss,
         **({"rmse_m": rmse * units.max_depth_m} if units.target == "metric" else {"rmse": rmse}),
-        "abs_rel": abs_rel.mean().item(),
-        "d1": d1.mean().item(),
+        "abs_rel": abs_rel,
+        "d1": d1,
     }
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from src.conventions import UserError
+from src.files import stand_again, whole_file
 from src.training.provenance import environment
 
 
@@ -27,27 +34,52 @@ def check_writable(folder: Path) -> None:
 class Logbook:
     """Write a run's options, environment and metrics into its folder, as text and for TensorBoard.
 
+    What was recorded after step `resumed_at`, the one that a run goes on from, is dropped: it comes again.
+
     **Raises**: UserError when the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-            (folder / "options.yaml").write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
-            (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--out {folder}: cannot be written ({error}). Name another folder.") from None
-        self._board = SummaryWriter(str(folder))
+    def __init__(self, folder: Path, options: dict[str, Any], *, resumed_at: int | None = None) -> None:
+        self._path = folder / "metrics.jsonl"
+        texts = {
+            "options.yaml": yaml.safe_dump(options, sort_keys=False),
+            "environment.json": json.dumps(environment(), indent=2) + "\n",
+        }
+        if resumed_at is not None and self._path.exists():
+            texts[self._path.name] = "".join(_lines_until(resumed_at, self._path.read_text(encoding="utf-8")))
+        for name, text in texts.items():
+            with whole_file(folder / name) as unfinished:
+                unfinished.write_text(text, encoding="utf-8")
+        self._board = folder / f"events.out.tfevents.{time.time_ns()}"
+        self._show(file_version="brain.Event:2")
+        if resumed_at is not None:  # TensorBoard's word for dropping what other files have from this step on
+            self._show(step=resumed_at + 1, session_log=SessionLog(status=SessionLog.START))
 
     def record(self, step: int, **values: float) -> None:
         """Append one line of metrics; a name like `val_rmse_m` becomes the board's `val/rmse_m`."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name.replace("_", "/", 1), value, step)
+        named = [Summary.Value(tag=name.replace("_", "/", 1), simple_value=value) for name, value in values.items()]
+        self._append(self._path, (json.dumps({"step": step, **values}) + "\n").encode())
+        self._show(step=step, summary=Summary(value=named))
 
-    def close(self) -> None:
-        """Flush everything to disk."""
-        self._file.close()
-        self._board.close()
+    def _show(self, **event: Any) -> None:
+        """Write an event for TensorBoard. torch's SummaryWriter would do so in a thread, where errors get lost."""
+        record = io.BytesIO()
+        RecordWriter(record).write(Event(wall_time=time.time(), **event).SerializeToString())
+        self._append(self._board, record.getvalue())
+
+    def _append(self, path: Path, content: bytes) -> None:
+        stand_again(path.parent)
+        try:
+            # Opened each time: if the folder was replaced meanwhile, this goes where people look.
+            with path.open("ab") as file:
+                file.write(content)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}). Free some disk.") from None
+
+
+def _lines_until(step: int, text: str) -> Iterator[str]:
+    """Pick the whole lines up to a step; a crash may have cut the last one short."""
+    for line in text.splitlines(keepends=True):
+        with contextlib.suppress(ValueError):
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                yield line

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 from torch import Tensor
 
 TARGETS = ("metric", "relative")
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(prediction, target, valid), each (B, 1, H, W) -> a scalar."""
+Across = Callable[[Tensor], Tensor]
+"""Turn a count of this process into its mean over all processes that train together."""
+
+
+class Loss(Protocol):
+    """(prediction, target, valid), each (B, 1, H, W) -> a scalar.
+
+    Where several processes train, each has a share of the batch. With `across`, the mean of their losses is the
+    loss of the whole batch: what one process sums is divided by what all of them count.
+    """
+
+    def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor, across: Across = ..., /) -> Tensor: ...
+
+
+def alone(count: Tensor) -> Tensor:
+    """Leave a count as it is: the whole batch is here."""
+    return count
 
 
 def make_target(depth_m: Tensor, valid: Tensor, kind: str, max_depth_m: float) -> Tensor:
@@ -23,17 +40,17 @@ def make_target(depth_m: Tensor, valid: Tensor, kind: str, max_depth_m: float) -
     return depth_m / (depth_m * valid).amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
 
 
-def masked_mean(values: Tensor, valid: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
+def masked_mean(values: Tensor, valid: Tensor, dim: tuple[int, ...] | None = None, *, across: Across = alone) -> Tensor:
     """Average over valid elements; 0 where there is none."""
-    return (values * valid).sum(dim=dim) / valid.sum(dim=dim).clamp(min=1)
+    return (values * valid).sum(dim=dim) / across(valid.sum(dim=dim)).clamp(min=1)
 
 
-def mse(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+def mse(prediction: Tensor, target: Tensor, valid: Tensor, across: Across = alone) -> Tensor:
     """Mean squared error, the seed's loss."""
-    return masked_mean((prediction - target) ** 2, valid)
+    return masked_mean((prediction - target) ** 2, valid, across=across)
 
 
-def mixed(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+def mixed(prediction: Tensor, target: Tensor, valid: Tensor, across: Across = alone) -> Tensor:
     """Scale-invariant log error + 2 x absolute error + 2 x absolute error of the gradients.
 
     The log term weighs near and far alike, as AbsRel and delta do; the gradients sharpen edges.
@@ -45,9 +62,10 @@ def mixed(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     log_error = prediction.clamp(min=1e-3).log() - target.clamp(min=1e-3).log()
     image = (1, 2, 3)
     spread = masked_mean(log_error**2, valid, image) - 0.5 * masked_mean(log_error, valid, image) ** 2
-    across = masked_mean(error.diff(dim=3).abs(), valid[..., 1:] & valid[..., :-1])
-    down = masked_mean(error.diff(dim=2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
-    return (spread + 1e-6).sqrt().mean() + 2 * masked_mean(error.abs(), valid) + across + down
+    whole = partial(masked_mean, across=across)
+    rows = whole(error.diff(dim=3).abs(), valid[..., 1:] & valid[..., :-1])
+    columns = whole(error.diff(dim=2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
+    return (spread + 1e-6).sqrt().mean() + 2 * whole(error.abs(), valid) + rows + columns
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "mixed": mixed}

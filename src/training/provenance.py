@@ -28,6 +28,12 @@ def environment() -> dict[str, str]:
     return facts
 
 
+def describe_machine(precision: str, processes: int) -> str:
+    """Tell what decides about the last bits of a training's figures: device, type, processes, threads, torch."""
+    device = environment()["device"]
+    return f"{processes} x {precision}, {device}, torch {torch.__version__}"
+
+
 @cache
 def revision() -> str:
     """Name the commit of this repository, with `+changes` where files differ from it, as at the first call."""

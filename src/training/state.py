@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -14,12 +15,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from src.conventions import UserError
 
+COUNTERS = ("epoch", "batch", "skipped", "streak", "best")
+
 
 @dataclass
 class State:
     """The training's state. What a checkpoint holds of it goes out by `weights` and `progress`, and in by `restore`.
 
-    Order and augmentation of the frames are not part of it: they follow from seed and epoch.
+    Order and augmentation of the frames are not part of it: they follow from seed, epoch and batch number.
     """
 
     network: nn.Module
@@ -35,6 +38,14 @@ class State:
     """Whether its norm statistics are its own, so that it may be used."""
     epoch: int = 0
     """Epochs done."""
+    batch: int = 0
+    """Batches done of the next one."""
+    losses: Tensor = field(default_factory=lambda: torch.zeros(2))
+    """The sum of their finite losses, and how many those are."""
+    skipped: int = 0
+    """Steps that were not made because a loss or gradient was not finite."""
+    streak: int = 0
+    """How many of them came last, in a row."""
     best: float = math.inf
     """Smallest validation error so far."""
 
@@ -42,6 +53,24 @@ class State:
     def judged(self) -> nn.Module:
         """The network that is validated: the averaged one where there is one."""
         return self.network if self.average is None else self.average.module
+
+    def advance(self) -> None:
+        """Move what follows the weights, after a step was made."""
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        if self.swa is not None and self.schedule.last_epoch > self.swa_start:
+            self.swa.update_parameters(self.network)
+        self.streak = 0
+
+    def end_epoch(self) -> None:
+        """Count an epoch as done: trained, and validated."""
+        self.epoch += 1
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Stand before an epoch's first batch."""
+        self.batch, self.losses = 0, torch.zeros_like(self.losses)
 
     def weights(self) -> dict[str, Any]:
         """Give what evaluation needs."""
@@ -60,12 +89,13 @@ class State:
             "scaler": self.scaler.state_dict(),
             "averaged": 0 if self.average is None else int(self.average.n_averaged),
             "swa": None if self.swa is None else self.swa.state_dict(),
-            "epoch": self.epoch,
-            "best": self.best,
+            **{name: getattr(self, name) for name in COUNTERS},
+            "losses": self.losses,
+            "generators": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Take back what `weights` and `progress` gave.
+        """Take back what `weights` and `progress` gave; what format 1 did not have yet keeps its first value.
 
         **Raises**: UserError when it belongs to another network or optimiser.
         """
@@ -82,9 +112,24 @@ class State:
             self.optimizer.load_state_dict(progress["optimizer"])
             self.schedule.load_state_dict(progress["schedule"])
             self.scaler.load_state_dict(progress["scaler"])
-        except (RuntimeError, ValueError, KeyError) as error:
+            for name in COUNTERS:
+                value = progress.get(name, getattr(self, name))
+                if not isinstance(value, float if name == "best" else int):
+                    raise ValueError(f"{name} is {value!r:.20}")
+                setattr(self, name, value)
+            self.losses = progress.get("losses", self.losses).to(self.losses.device)
+            _restore_generators(progress.get("generators", {}))
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"--resume: the checkpoint does not fit these options ({str(error).splitlines()[0][:100]}). "
                 "Resume with the options of the run; only --epochs and the data may change."
             ) from None
-        self.epoch, self.best = progress["epoch"], progress["best"]
+
+
+def _restore_generators(states: dict[str, Any]) -> None:
+    """Set torch's own generators, which dropout draws from; those of GPUs only where there are as many."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    on_gpus = states.get("cuda", [])
+    if on_gpus and len(on_gpus) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(on_gpus)

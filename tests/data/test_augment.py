@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from src.data.augment import Augmentation, augment, draw_transforms, transform
+from src.data.augment import Augmentation, augment, draw, transform
 from src.data.packed import Batch
 
 
@@ -24,7 +24,7 @@ def test_image_depth_and_mask_move_together_bit_for_bit() -> None:
     # The same numbers go in as photo, as depth and as mask: after any transform they must still be the same.
     numbers = (torch.rand(8, 1, 288, 288, generator=generator()) > 0.5).to(torch.uint8) * 255
     batch = Batch(numbers.repeat(1, 3, 1, 1), (numbers > 0).float(), numbers > 0)
-    theta, _ = draw_transforms(8, Augmentation(), aspect=4 / 3, generator=generator())
+    theta, *_ = draw(8, Augmentation(), aspect=4 / 3, generator=generator())
     moved = transform(batch, theta)
     red = torch.nn.functional.avg_pool2d(moved.image[:, :1], 4)
     assert torch.equal(moved.valid, red > 0.5)
@@ -57,7 +57,7 @@ def test_a_crop_of_half_the_side_halves_the_metres() -> None:
         torch.ones(64, 1, 144, 144, dtype=torch.bool),
     )
     how = Augmentation.none()._replace(zoom=0.5)
-    _, side = draw_transforms(64, how, aspect=1, generator=generator())
+    _, side, *_ = draw(64, how, aspect=1, generator=generator())
     assert side.min() < 0.55
     assert side.max() > 0.95
     zoomed = augment(batch, how, aspect=1, generator=generator())
@@ -90,7 +90,7 @@ def test_outside_of_the_frame_is_invalid() -> None:
 
 def test_a_turn_keeps_right_angles_of_the_true_frame() -> None:
     # Squared frames are squeezed; turning them as they are would shear the world.
-    theta, _ = draw_transforms(1, Augmentation.none()._replace(rotation_deg=30), aspect=4 / 3, generator=generator())
+    theta, *_ = draw(1, Augmentation.none()._replace(rotation_deg=30), aspect=4 / 3, generator=generator())
     true = torch.diag(torch.tensor([4 / 3, 1.0])) @ theta[0, :, :2] @ torch.diag(torch.tensor([3 / 4, 1.0]))
     torch.testing.assert_close(true @ true.T, torch.eye(2))
     assert abs(math.degrees(math.asin(true[1, 0].item()))) == pytest.approx(14.9, abs=15.1)
@@ -113,3 +113,14 @@ def test_the_same_generator_draws_the_same() -> None:
     one, two, three = (augment(batch, Augmentation(), aspect=4 / 3, generator=generator(s)) for s in (5, 5, 6))
     assert torch.equal(one.image, two.image)
     assert not torch.equal(one.image, three.image)
+
+
+def test_a_part_of_a_batch_is_changed_as_in_the_whole() -> None:
+    how, batch = Augmentation(), random_batch(4)
+    whole = augment(batch, how, aspect=4 / 3, generator=generator())
+    parts = [
+        augment(Batch(*(each[n : n + 2] for each in batch)), how, aspect=4 / 3, generator=generator(), first=n, count=4)
+        for n in (0, 2)
+    ]
+    for together, apart in zip(whole, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(torch.cat(apart), together)

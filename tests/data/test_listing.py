@@ -1,3 +1,6 @@
+import shutil
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +9,9 @@ from conftest import wavy_frame, write_depth
 from PIL import Image
 
 from src.conventions import UserError
-from src.data.listing import FirstPairs, ListedPairs, Row, read_rows, split_by_scene
+from src.data import listing
+from src.data.frame import Refused
+from src.data.listing import LONGEST_LINE, FirstPairs, ListedPairs, Row, read_rows, split_by_scene
 
 
 def write_pairs(folder: Path, count: int, *, bits: int = 16, normalised: bool = False) -> list[Row]:
@@ -46,16 +51,38 @@ def test_a_depth_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
         ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)[0]
 
 
-def test_a_missing_file_is_named_with_its_row(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_only_of_its_frame(tmp_path: Path) -> None:
     rows = write_pairs(tmp_path, 3)
+    whole = ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10).fingerprint
     (tmp_path / "1-depth.png").unlink()
-    with pytest.raises(UserError, match=r"1-depth\.png: got no such file, but row 2"):
+    pairs = ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
+    assert pairs[0].image.shape == pairs[2].image.shape
+    with pytest.raises(UserError, match=r"1-depth\.png: got no such file"):
+        pairs[1]
+    assert pairs.fingerprint != whole
+
+
+def test_a_list_of_nothing_but_missing_files_is_refused(tmp_path: Path) -> None:
+    rows = write_pairs(tmp_path, 3)
+    message = r"elsewhere/0\.png: got no such file, and none of the 5 others .* relative to .*elsewhere\."
+    with pytest.raises(UserError, match=message):
+        ListedPairs(rows, tmp_path / "elsewhere", {16: 1000}, max_depth_m=10)
+
+
+def test_depth_that_cannot_be_read_anywhere_is_refused(tmp_path: Path) -> None:
+    rows = write_pairs(tmp_path, 6)
+    for row in rows[1:]:
+        Image.new("RGB", (64, 48)).save(tmp_path / row.depth)
+    ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
+    Image.new("RGB", (64, 48)).save(tmp_path / rows[0].depth)
+    with pytest.raises(UserError, match="got an image of mode RGB, expected one depth per pixel"):
         ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_depth_normalised_per_image_is_refused(tmp_path: Path, bits: int) -> None:
     rows = write_pairs(tmp_path, 6, bits=bits, normalised=True)
+    (tmp_path / "1-depth.png").write_text("unreadable")
     with pytest.raises(UserError, match="normalised per image"):
         ListedPairs(rows, tmp_path, {8: 25.5, 16: 1000}, max_depth_m=10)
 
@@ -66,10 +93,29 @@ def test_one_saturated_frame_is_no_normalisation(tmp_path: Path) -> None:
     ListedPairs(rows, tmp_path, {8: 25.5}, max_depth_m=10)
 
 
-def test_depth_without_a_unit_is_refused(tmp_path: Path) -> None:
-    rows = write_pairs(tmp_path, 1, bits=8)
-    with pytest.raises(UserError, match="--depth-scale"):
-        ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)[0]
+def test_depth_without_a_unit_is_refused_at_once(tmp_path: Path) -> None:
+    rows = write_pairs(tmp_path, 3, bits=8)
+    (tmp_path / "0-depth.png").unlink()
+    with pytest.raises(UserError, match=r"1-depth\.png: got 8-bit depth.*--depth-scale"):
+        ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
+
+
+def test_one_odd_bit_depth_is_an_error_only_of_its_frame(tmp_path: Path) -> None:
+    rows = write_pairs(tmp_path, 3)
+    write_depth(tmp_path / "1-depth.png", np.ones((48, 64)), 25.5, 8)
+    pairs = ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
+    for read in (pairs.__getitem__, pairs.encoding):
+        read(0)
+        with pytest.raises(UserError, match="--depth-scale"):
+            read(1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_depth_beyond_all_numbers_is_invalid_and_silent(tmp_path: Path) -> None:
+    rows = write_pairs(tmp_path, 1)
+    rows[0] = rows[0]._replace(depth="0.tiff")
+    Image.fromarray(np.full((48, 64), 1e38, np.float32)).save(tmp_path / "0.tiff")
+    assert not ListedPairs(rows, tmp_path, {32: 1e-3}, max_depth_m=10)[0].valid.any()
 
 
 def test_changed_files_change_the_fingerprint(tmp_path: Path) -> None:
@@ -78,6 +124,18 @@ def test_changed_files_change_the_fingerprint(tmp_path: Path) -> None:
     assert ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10).fingerprint == before
     write_depth(tmp_path / "1-depth.png", np.full((48, 64), 2.0), 1000, 16)
     assert ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10).fingerprint != before
+
+
+def test_the_fingerprint_tells_which_file_is_missing(tmp_path: Path) -> None:
+    rows = [Row("a.png", "b.png", ""), Row("c.png", "d.png", "")]
+    Image.new("L", (4, 3), 100).save(tmp_path / "a.png")
+    fingerprints = set()
+    for missing in "bcd":
+        for name in "bcd":
+            shutil.copy2(tmp_path / "a.png", tmp_path / f"{name}.png")  # all of one size and time
+        (tmp_path / f"{missing}.png").unlink()
+        fingerprints.add(ListedPairs(rows, tmp_path, {8: 25.5}, max_depth_m=10).fingerprint)
+    assert len(fingerprints) == 3
 
 
 def test_rows_are_read_whatever_the_line_ends(tmp_path: Path) -> None:
@@ -102,6 +160,95 @@ def test_a_bad_list_is_refused(tmp_path: Path, content: bytes, message: str) -> 
         read_rows(path)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("/etc/passwd", "../x.png", "a/../../x.png", "a/..", "..", "a\\..\\x.png", "\\\\server\\x.png", "//x.png"),
+        *("C:\\x.png", "c:x.png", "a\0b.png", "a\x1b[2Jb.png", "a\u2028b.png"),
+    ],
+)
+def test_a_row_that_leads_out_of_the_root_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "pairs.csv"
+    for row in (f"{name},b.png", f"b.png,{name}"):
+        path.write_text(f"a.png,a.png\n{row}\n", encoding="utf-8")
+        with pytest.raises(UserError, match=r"pairs\.csv, row 2: got .*, expected paths below the data root") as caught:
+            read_rows(path)
+        assert repr(name)[1:-1] in str(caught.value)
+        assert str(caught.value).isprintable()
+
+
+def test_names_that_only_look_odd_are_taken(tmp_path: Path) -> None:
+    names = ["a..b/..c.png", "...png", "~/x.png", "$HOME", "a b.png", "Screenshot 3.00\u202fPM.png", "é/雪.png"]
+    path = tmp_path / "pairs.csv"
+    path.write_text("".join(f"{name},{name}\n" for name in names), encoding="utf-8")
+    assert [row.image for row in read_rows(path)] == names
+
+
+def test_a_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    (tmp_path / "data").mkdir()
+    rows = write_pairs(tmp_path / "data", 3)
+    pairs = ListedPairs(rows, tmp_path / "data", {16: 1000}, max_depth_m=10)
+    shutil.move(tmp_path / "data" / "1.png", tmp_path / "away" / "1.png")
+    (tmp_path / "data" / "1.png").symlink_to("../away/1.png")
+    for read in (
+        lambda: pairs[1],
+        lambda: ListedPairs(rows, tmp_path / "data", {16: 1000}, max_depth_m=10),
+        lambda: ListedPairs([Row("../away/1.png", "0-depth.png", "")], tmp_path / "data", {16: 1000}, max_depth_m=10),
+    ):
+        with pytest.raises(Refused, match=r"1\.png: leads out of the data root, to .*away/1\.png\. Put a copy"):
+            read()
+
+
+def test_links_within_the_root_and_to_it_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    rows = write_pairs(tmp_path / "data", 2)
+    (tmp_path / "data" / "1.png").unlink()
+    (tmp_path / "data" / "1.png").symlink_to("0.png")
+    (tmp_path / "link").symlink_to("data")
+    pairs = ListedPairs(rows, tmp_path / "link", {16: 1000}, max_depth_m=10)
+    np.testing.assert_array_equal(pairs[1].image, pairs[0].image)
+
+
+def test_a_list_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pairs.csv"
+    monkeypatch.setattr(listing, "MOST_ROWS", 5)
+    path.write_text("a.png,b.png\n" * 5)
+    assert len(read_rows(path)) == 5
+    path.write_text("a.png,b.png\n" * 6)
+    with pytest.raises(UserError, match=r"pairs\.csv: got more than 5 rows"):
+        read_rows(path)
+    monkeypatch.setattr(listing, "MOST_ROWS", 2)
+    path.write_text(f"{'a' * (LONGEST_LINE - 3)},b\n")
+    assert len(read_rows(path)) == 1
+    path.write_text(f"{'a' * LONGEST_LINE},b\n")
+    with pytest.raises(UserError, match="a line is longer than 4096 characters"):
+        read_rows(path)
+
+
+BIG = {
+    "an endless line": ("a" * 10, "a line is longer"),
+    "a quote that is never closed": ('"a\n",' * 2, "row 1: got 'a'"),
+    "ten million rows": ("scene_0038_out/12345.jpg,scene_0038_out/12345.png\n", "more than 1000000 rows"),
+}
+
+
+@pytest.mark.parametrize("what", [*list(BIG)[:2], pytest.param("ten million rows", marks=pytest.mark.long)])
+def test_a_huge_list_takes_little_memory(tmp_path: Path, what: str) -> None:
+    part, message = BIG[what]
+    path = tmp_path / "pairs.csv"
+    with path.open("w") as file:
+        for _ in range(1000):
+            file.write(part * 10_000)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=message):
+        read_rows(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    path.unlink()  # pytest keeps the folders of three runs
+    assert peak < (400e6 if what == "ten million rows" else 1e6)
+
+
 def test_validation_holds_out_whole_scenes() -> None:
     rows = [Row(f"{scene}/{n}.jpg", f"{scene}/{n}.png", f"scene{scene}") for scene in range(20) for n in range(5)]
     train, held_out = split_by_scene(rows, 0.1)
@@ -110,6 +257,21 @@ def test_validation_holds_out_whole_scenes() -> None:
     assert len(held_out) == 10
     assert split_by_scene(rows, 0.1) == (train, held_out)
     assert split_by_scene(rows, 0.0) == (rows, [])
+
+
+def test_the_split_of_a_seed_is_pinned() -> None:
+    # Published figures depend on it.
+    rows = [Row(f"{scene}/{n}", f"{scene}/{n}", f"scene{scene}") for scene in range(40) for n in range(1 + scene % 3)]
+    for seed, held_out in ((0, [3, 10, 12, 19, 30, 33]), (1, [0, 3, 17, 24, 34])):
+        assert split_by_scene(rows, 0.1, seed)[1] == [row for row in rows if int(row.scene[5:]) in held_out]
+
+
+def test_many_scenes_are_split_in_no_time() -> None:
+    rows = [Row(f"{n}.jpg", f"{n}.png", f"scene{n}") for n in range(50_000)]
+    started = time.process_time()
+    train, held_out = split_by_scene(rows, 0.5)
+    assert time.process_time() - started < 5  # a look at all rows for each scene took a minute
+    assert (len(train), len(held_out)) == (25_000, 25_000)
 
 
 def test_a_single_scene_gives_its_last_rows() -> None:

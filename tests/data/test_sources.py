@@ -28,12 +28,13 @@ def test_nyu_never_falls_back(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the network is off"):
         choose_data("nyu")
     for kind in ("nyu", "auto"):
-        with pytest.raises(UserError, match="no NYU there"):
-            choose_data(kind, tmp_path)
+        for folder in (tmp_path, tmp_path / "none", Path("x" * 5000)):
+            with pytest.raises(UserError, match="no NYU there"):
+                choose_data(kind, folder)
 
 
 def test_a_csv_must_be_a_file(tmp_path: Path) -> None:
-    for folder in (None, tmp_path, tmp_path / "no.csv"):
+    for folder in (None, tmp_path, tmp_path / "no.csv", Path("x" * 5000)):
         with pytest.raises(UserError, match="expected a csv file"):
             choose_data("csv", folder)
 

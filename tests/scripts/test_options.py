@@ -13,8 +13,8 @@ from _options import (
     as_tokens,
     read_preset,
 )
+from _resume import find_resumable
 
-import train
 from src.conventions import UserError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
@@ -95,15 +95,15 @@ def test_the_newest_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     import os
 
     monkeypatch.chdir(tmp_path)
-    assert train.find_resumable("auto", None) is None
+    assert find_resumable("auto", None) is None
     for age, name in enumerate(("b", "a")):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "last.pt").touch()
         os.utime(tmp_path / "runs" / name / "last.pt", (100 + age, 100 + age))
-    assert train.find_resumable("auto", None) == Path("runs/a/last.pt")
-    assert train.find_resumable("auto", tmp_path / "new") is None
-    assert train.find_resumable("runs/b", None) == Path("runs/b/last.pt")
-    assert train.find_resumable(None, tmp_path) is None
+    assert find_resumable("auto", None) == Path("runs/a/last.pt")
+    assert find_resumable("auto", tmp_path / "new") is None
+    assert find_resumable("runs/b", None) == Path("runs/b/last.pt")
+    assert find_resumable(None, tmp_path) is None
 
 
 def test_help_shows_every_default(parser: argparse.ArgumentParser) -> None:

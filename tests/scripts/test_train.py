@@ -1,13 +1,14 @@
 """Whole runs on tiny settings, as subprocesses from another folder."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Script, wavy_frame, write_depth
+from conftest import Script, SmallDisk, wavy_frame, write_depth
 from PIL import Image
 
 TINY = ("--limit", 6, "--epochs", 2, "--batch-size", 3)
@@ -125,22 +126,57 @@ def write_csv(folder: Path, damage: str) -> Path:
     return path
 
 
+MEND = "Mend them, or allow more. The last: "
 DAMAGES = {
-    "missing file": "2.png: got no such file, but row 3 of the list names it",
+    "missing file": "2.png: got no such file, expected an image",
     "truncated image": "2.jpg: got a damaged or unreadable image",
     "wrong size": "2.png: got depth of 60x48 pixels, expected 64x48",
-    "normalised depth": "got depth that was normalised per image",
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_bad_frames_cost_one_line_and_leave_nothing(script_inside: Script, tmp_path: Path, damage: str) -> None:
+def test_a_bad_frame_is_named_once_and_left_out(script_inside: Script, tmp_path: Path, damage: str) -> None:
+    arguments = ("--data", "csv", "--data-dir", write_csv(tmp_path, damage), "--epochs", 2, "--cache-dir", "c")
+    done = script_inside("train.py", *arguments, "--out", "run", "--batch-size", 2)
+    (line,) = (line for line in done.stderr.splitlines() if DAMAGES[damage] in line)
+    assert line.endswith("The frame is left out.")
+    assert "4 training frames" in done.stdout
+    again = script_inside("train.py", *arguments, "--out", "again", "--batch-size", 2)
+    assert again.stderr.count(DAMAGES[damage]) == 1
+
+
+def test_a_bad_frame_is_left_out_of_the_evaluation_too_and_that_is_said(script_inside: Script, tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "none")
+    (tmp_path / "4.png").write_bytes(b"")
+    arguments = ("--data", "csv", "--data-dir", path, "--validation", 0.5, "--epochs", 1, "--out", "run")
+    done = script_inside("train.py", *arguments)
+    assert "1 frames of the list could not be read" in done.stdout
+    result = json.loads((tmp_path / "run" / "evaluation-csv-val.json").read_text())
+    assert (result["count"], result["left_out"]) == (2, ["4.jpg"])
+    names = [line.split(",")[0] for line in (tmp_path / "run" / "evaluation-csv-val.csv").read_text().splitlines()]
+    assert names == ["image", "3.jpg", "5.jpg"]
+    refused = script_inside("evaluate.py", "run/best.pt", "--split", "val", "--max-bad", 0, status=2)
+    assert "At least 1 of 3 frames cannot be used, and --max-bad allows 0." in refused.stderr
+
+
+REFUSALS = {
+    **{damage: f"At least 1 of 5 frames cannot be used, and --max-bad allows 0. {MEND}" for damage in DAMAGES},
+    "normalised depth": "got depth that was normalised per image",
+}
+
+
+@pytest.mark.parametrize("damage", REFUSALS)
+def test_one_bad_frame_too_many_costs_one_line_and_leaves_nothing(
+    script_inside: Script, tmp_path: Path, damage: str
+) -> None:
     path = write_csv(tmp_path, damage)
     before = sorted(tmp_path.rglob("*"))
-    done = script_inside("train.py", "--data", "csv", "--data-dir", path, "--epochs", 1, "--cache-dir", "c", status=2)
+    arguments = ("--data", "csv", "--data-dir", path, "--epochs", 1, "--cache-dir", "c", "--max-bad", 0)
+    done = script_inside("train.py", *arguments, status=2)
     errors = [line for line in done.stderr.splitlines() if line and "img" not in line]
     assert len(errors) == 1
-    assert DAMAGES[damage] in errors[0]
+    assert REFUSALS[damage] in errors[0]
+    assert DAMAGES.get(damage, "") in errors[0]
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] in ([], [tmp_path / "c"])
 
 
@@ -173,18 +209,91 @@ def test_a_real_encoder_of_another_name_without_its_hub(
     script_inside("evaluate.py", tmp_path / "run" / "best.pt", "--limit", 2)
 
 
-def test_a_run_with_little_time_stops_between_epochs_and_says_how_to_go_on(
+def test_a_run_with_little_time_makes_one_step_and_says_how_to_go_on(
     script_inside: Script, nyu_folder: Path, tmp_path: Path
 ) -> None:
     limits = ("--limit", 4, "--epochs", 2, "--batch-size", 2, "--max-minutes", "0.001")
     done = script_inside("train.py", "--data-dir", nyu_folder, "--out", tmp_path / "run", *limits)
-    assert "stopped by --max-minutes after epoch 1. Go on with:" in done.stdout
-    assert f"--resume {tmp_path / 'run' / 'last.pt'}" in done.stdout
+    assert "stopped by --max-minutes. All is saved; go on with:" in done.stdout
+    assert f"--resume {tmp_path / 'run' / 'last.pt'} --max-minutes 0.001" in done.stdout
     assert not list((tmp_path / "run").glob("evaluation*"))
     script_inside("train.py", "--resume", tmp_path / "run" / "last.pt")
     epochs = [json.loads(line)["epoch"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert epochs == [1, 2]
     assert list((tmp_path / "run").glob("evaluation*.json"))
+
+
+def test_a_run_that_torchrun_may_restart_wants_a_name(script_inside: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert "name the run's folder with --out" in script_inside("train.py", status=2).stderr
+
+
+def test_a_changed_batch_begins_the_epoch_anew_and_another_machine_is_told(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = ("--data-dir", nyu_folder, "--limit", 4, "--epochs", 1, "--max-minutes", "0.001")
+    script_inside("train.py", "--out", "run", "--batch-size", 2, *tiny)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        done = script_inside("train.py", "--resume", "run", "--batch-size", 1)
+    finally:
+        torch.set_num_threads(threads)
+    assert "resumed after epoch 0 and 1 batches" in done.stdout
+    assert "now 4 frames in batches of 1, seed 0, before 4 frames in batches of 2" in done.stdout
+    assert "correctly, but not bit for bit" in done.stdout
+    (line,) = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert line["step"] == 1 + 4
+
+
+def test_the_cache_being_warm_or_cold_does_not_matter(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    for name in ("cold", "warm"):
+        arguments = ("--limit", 4, "--epochs", 1, "--batch-size", 2, "--cache-dir", tmp_path / "cache")
+        script_inside("train.py", "--data-dir", nyu_folder, "--out", name, *arguments)
+    cold, warm = (torch.load(tmp_path / name / "last.pt", weights_only=True)["sha256"] for name in ("cold", "warm"))
+    assert cold == warm
+
+
+def test_a_damaged_newest_state_costs_one_save(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    arguments = ("--limit", 4, "--batch-size", 2, "--data-dir", nyu_folder)
+    script_inside("train.py", "--epochs", 2, "--out", "run", *arguments)
+    newest = tmp_path / "run" / "last.pt"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    done = script_inside("train.py", "--resume", newest, "--epochs", 3)
+    assert "last.pt: refused, it is damaged" in done.stdout
+    assert "resumed after epoch 1" in done.stdout
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3]
+
+
+def test_a_run_whose_losses_are_not_finite_ends_with_the_frames_names(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ("--limit", 4, "--batch-size", 1, "--data-dir", nyu_folder, "--checkpoint-every", 1)
+    fatal = ("--lr", "1e30", "--warmup", 0, "--optimizer", "adamw", "--epochs", 9)
+    done = script_inside("train.py", "--out", "run", *arguments, *fatal, status=2)
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "loss or gradient was not finite in 25 steps in a row, the last time on data/nyu2_train/office_" in error
+    assert "3 steps skipped" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "run").glob("*.pt")) == ["last.pt"]  # of the first step
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["progress"]["batch"] == 1
+
+
+def test_a_full_disk_ends_a_run_with_one_line_and_it_goes_on_when_there_is_room(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path, small_disk: SmallDisk
+) -> None:
+    disk = small_disk(190_000_000)  # room for one state and the best weights, and for half of the next
+    arguments = ("--limit", 4, "--batch-size", 2, "--data-dir", nyu_folder, "--out", disk / "run", "--epochs", 3)
+    done = script_inside("train.py", *arguments, status=2)
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "cannot be written (No space left on device)" in error
+    assert "Traceback" not in done.stderr
+    assert not list((disk / "run").glob(".*"))
+    subprocess.run(["mount", "-o", "remount,size=400000000", disk], check=True)
+    done = script_inside("train.py", "--resume", disk / "run")
+    assert "resumed after epoch" in done.stdout
+    epochs = [json.loads(line)["epoch"] for line in (disk / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3]
 
 
 def test_an_swa_run_leaves_all_three_sets_of_weights(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ABOUT
 from safetensors.torch import save as to_safetensors
 
 from src.conventions import UserError
@@ -24,9 +25,9 @@ class Bomb:
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
-    checkpoint.save(path, about={"encoder": "x", "epoch": 3}, network={"w": torch.arange(3.0)}, ema=None)
+    checkpoint.save(path, about=ABOUT, network={"w": torch.arange(3.0)}, ema=None)
     content = checkpoint.load(path)
-    assert content["about"] == {"encoder": "x", "epoch": 3}
+    assert content["about"] == ABOUT
     assert torch.equal(content["network"]["w"], torch.arange(3.0))
     assert list(tmp_path.iterdir()) == [path]
 
@@ -46,12 +47,47 @@ def test_pickled_code_never_runs(tmp_path: Path, protocol: str) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file_is_named(tmp_path: Path, share: float) -> None:
     path = tmp_path / "best.pt"
-    checkpoint.save(path, about={}, network={"w": torch.rand(5000)}, ema=None)
+    checkpoint.save(path, about=ABOUT, network={"w": torch.rand(5000)}, ema=None)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(UserError, match=r"best\.pt: ") as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    content = {"about": ABOUT, "network": {"w": torch.rand(500)}, "ema": None}
+    checkpoint.save(path, **content)
+    expected, whole, noticed = checkpoint.digest(content), path.read_bytes(), 0
+    for place in range(0, len(whole), 11):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        try:
+            assert checkpoint.digest(checkpoint.load(path)) == expected
+        except UserError:
+            noticed += 1
+    assert noticed > 150  # all of those that fall into the 2,000 bytes of numbers, and more
+
+
+def test_changed_content_does_not_match_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    checkpoint.save(path, about=ABOUT, network={"w": torch.ones(3)}, ema=None)
+    content = torch.load(path, weights_only=True)
+    for change in ({"about": {**ABOUT, "epoch": 4}}, {"network": {"w": torch.tensor([1, 1, 2.0])}}, {"ema": {}}):
+        torch.save({**content, **change}, path)
+        with pytest.raises(UserError, match="does not match its own SHA-256"):
+            checkpoint.load(path)
+
+
+def test_the_digest_tells_types_shapes_and_places_apart() -> None:
+    contents = [
+        {"a": torch.zeros(2)}, {"b": torch.zeros(2)}, {"a": torch.zeros(1, 2)}, {"a": torch.zeros(2).int()},
+        {"a": None}, {"a": 0}, {"a": 0.0}, {"a": "0"}, {"a": [0, [1]]}, {"a": [0, 1]}, {"a": {0: 1}}, {},
+    ]  # fmt: skip
+    assert len({checkpoint.digest(content) for content in contents}) == len(contents)
+    kernel = torch.rand(2, 3, 4, 4)
+    assert checkpoint.digest(kernel) == checkpoint.digest(kernel.to(memory_format=torch.channels_last))
+    assert checkpoint.digest(torch.tensor(1.5).bfloat16()) == checkpoint.digest(torch.tensor(1.5).bfloat16())
 
 
 def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
@@ -68,9 +104,21 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
     checkpoint.save(path, about={})
     with pytest.raises(UserError, match="incomplete, lacks ema, network"):
         checkpoint.load(path)
+    torch.save({"mark": checkpoint.MARK, "format": 2, "about": {}, "network": {}, "ema": {}}, path)
+    with pytest.raises(UserError, match="incomplete, lacks sha256"):
+        checkpoint.load(path)
     path.write_text("hello")
     with pytest.raises(UserError, match=r"Expected a best\.pt"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("fault", [*checkpoint.ABOUT, "all"])
+def test_what_it_says_of_itself_must_be_there(tmp_path: Path, fault: str) -> None:
+    about = [1] if fault == "all" else {**ABOUT, fault: None}
+    checkpoint.save(tmp_path / "best.pt", about=about, network={}, ema=None)
+    expected = ", ".join(checkpoint.ABOUT) if fault == "all" else fault
+    with pytest.raises(UserError, match=f"wrong in what it says about itself: {expected}"):
+        checkpoint.load(tmp_path / "best.pt")
 
 
 def test_missing_and_folder_are_told_apart(tmp_path: Path) -> None:
@@ -83,15 +131,15 @@ def test_missing_and_folder_are_told_apart(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.pt"
     content = {"network": {}, "ema": None}
-    checkpoint.save(path, about={"epoch": 1}, **content)
+    checkpoint.save(path, about={**ABOUT, "epoch": 1}, **content)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
-        checkpoint.save(path, about={"epoch": 2}, **content)
-    assert checkpoint.load(path)["about"] == {"epoch": 1}
+        checkpoint.save(path, about={**ABOUT, "epoch": 2}, **content)
+    assert checkpoint.load(path)["about"]["epoch"] == 1
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -123,7 +171,7 @@ def exported(path: Path) -> dict:
         "norm": torch.tensor([1e-9, 3e5]),  # neither would survive as a half
         "steps": torch.tensor(7),
     }
-    checkpoint.export(path, {"weights": "ema", "encoder": "x"}, weights)
+    checkpoint.export(path, {**ABOUT, "weights": "ema"}, weights)
     return weights
 
 
@@ -131,7 +179,7 @@ def test_what_is_exported_is_loaded_in_single_precision(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.safetensors"
     weights = exported(path)
     content = checkpoint.load(path)
-    assert content["about"] == {"weights": "ema", "encoder": "x"}
+    assert content["about"] == {**ABOUT, "weights": "ema"}
     read, which = checkpoint.choose_weights(content)
     assert which == "ema"
     assert {value.dtype for value in read.values()} == {torch.float32, torch.int64}

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,16 @@ from torch import nn
 
 from src.conventions import UserError
 from src.network import DepthNet
-from src.training.engine import Precision, Units, choose_precision, settle_swa, train_epoch, validate
+from src.training import checkpoint
+from src.training.engine import (
+    PATIENCE_STEPS,
+    Precision,
+    Units,
+    choose_precision,
+    settle_swa,
+    train_epoch,
+    validate,
+)
 from src.training.losses import mse
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.state import State
@@ -48,7 +58,9 @@ def make_state(network: nn.Module, *, optimizer: torch.optim.Optimizer | None = 
 
 
 def train(state: State, batches: list[Batch], **options: object) -> float:
-    return train_epoch(state, batches, loss=mse, units=METRIC, precision=CPU, **options)  # type: ignore[arg-type]
+    mean = train_epoch(state, batches, loss=mse, units=METRIC, precision=CPU, **options)  # type: ignore[arg-type]
+    state.end_epoch()
+    return mean
 
 
 def test_one_batch_is_overfitted() -> None:
@@ -85,49 +97,75 @@ def test_accumulated_halves_make_the_step_of_the_whole() -> None:
     assert state.schedule.last_epoch == 1
 
 
-class SkippingScaler:
-    """A scaler that finds an overflow in every second step, as fp16 does at times."""
+def poisoned(what: str, seed: int = 0) -> Batch:
+    """A batch whose loss, or only whose gradient, is not finite."""
+    one = batch(seed)
+    if what == "loss":
+        return one._replace(image=torch.full_like(one.image, torch.nan))
+    # 1e25 squared is more than a float32 holds; the target is as large, so that the loss is small.
+    return one._replace(image=torch.full_like(one.image, 1e25), depth_m=torch.full_like(one.depth_m, 1e26))
+
+
+class Normed(Scale):
+    """With statistics that a bad batch can spoil."""
 
     def __init__(self) -> None:
-        self.value, self.steps = 1024.0, 0
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, affine=False)
 
-    def scale(self, loss: torch.Tensor) -> torch.Tensor:
-        return loss * self.value
-
-    def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                p.grad /= self.value
-
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.steps += 1
-        if self.steps % 2:
-            optimizer.step()
-
-    def update(self) -> None:
-        if self.steps % 2 == 0:
-            self.value /= 2
-
-    def get_scale(self) -> float:
-        return self.value
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) + 0 * self.norm(image.clamp(max=1)).mean()
 
 
-def test_schedule_and_average_wait_with_a_skipped_step() -> None:
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_nothing_but_its_count(what: str) -> None:
+    spoilt, clean = make_state(Normed()), make_state(Normed())
+    mean = train(spoilt, [batch(1), poisoned(what), batch(2)])
+    expected = train(clean, [batch(1), batch(2)])
+    assert (spoilt.skipped, spoilt.streak, clean.skipped) == (1, 0, 0)
+    assert spoilt.schedule.last_epoch == clean.schedule.last_epoch == 2
+    for ours, theirs in ((spoilt.network, clean.network), (spoilt.average, clean.average)):
+        for key, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[key], value), key
+    assert mean == pytest.approx(expected) if what == "loss" else np.isfinite(mean)
+
+
+def test_a_bad_half_spoils_the_whole_accumulated_step() -> None:
     state = make_state(Scale())
-    state.scaler = SkippingScaler()  # type: ignore[assignment]
-    train(state, [batch()] * 4)
-    assert state.schedule.last_epoch == 2
-    assert state.average is not None
-    assert int(state.average.n_averaged) == 2
+    train(state, [batch(1), poisoned("loss"), batch(2), batch(3)], accumulate=2)
+    assert (state.skipped, state.schedule.last_epoch) == (1, 1)
+
+
+def test_fp16s_scale_falls_with_a_skipped_step_but_never_below_its_floor() -> None:
+    state = make_state(Scale())
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    scales = []
+    train(state, [poisoned("loss")] * 5, after_step=lambda: scales.append(state.scaler.get_scale()))
+    assert scales == [2, 1, 1, 1, 1]
+    train(state, [batch()])
+    assert state.schedule.last_epoch == 1
 
 
 def test_gradients_are_unscaled_before_they_are_clipped() -> None:
     plain, scaled = Scale(), Scale()
     train(make_state(plain), [batch()], clip=0.1)
     state = make_state(scaled)
-    state.scaler = SkippingScaler()  # type: ignore[assignment]
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     train(state, [batch()], clip=0.1)
     assert scaled.weight.item() == pytest.approx(plain.weight.item(), rel=1e-5)
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run_and_name_the_frames() -> None:
+    state = make_state(Scale())
+    fatal = [batch(), *[poisoned("loss")] * PATIENCE_STEPS]
+    train(state, fatal[:-1])
+    weight = state.network.weight.item()
+    with pytest.raises(UserError, match=r"epoch 2: .* 25 steps in a row, the last time on a\.jpg, b\.jpg"):
+        train(state, [poisoned("loss")], name_batch=lambda index: "a.jpg, b.jpg" if index == 0 else "others")
+    assert state.network.weight.item() == weight
+    rescued = make_state(Scale())
+    train(rescued, [*fatal[:-1], batch(), *fatal[1:-1]])
+    assert rescued.skipped == 2 * PATIENCE_STEPS - 2
 
 
 def test_autocast_trains_in_bf16_and_keeps_the_loss_in_float32() -> None:
@@ -137,41 +175,53 @@ def test_autocast_trains_in_bf16_and_keeps_the_loss_in_float32() -> None:
     network.refine.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     precision = Precision(torch.device("cpu"), torch.bfloat16)
 
-    def loss(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    def loss(prediction: torch.Tensor, target: torch.Tensor, *rest: object) -> torch.Tensor:
         seen.append(prediction.dtype)
-        return mse(prediction, target, valid)
+        return mse(prediction, target, *rest)
 
     state = make_state(network)
     train_epoch(state, [batch(size=64)], loss=loss, units=METRIC, precision=precision)
     assert seen == [torch.bfloat16, torch.float32]
 
 
-def test_four_epochs_equal_two_and_two_more_bit_for_bit() -> None:
+@pytest.mark.parametrize("kind", ["adan", "adamw"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_is_saved_after_any_step_goes_on_bit_for_bit(kind: str, accumulate: int) -> None:
     def fresh() -> State:
         torch.manual_seed(0)
-        network = DepthNet(pretrained=False)
-        optimizer = make_optimizer(network, "adan", lr=2e-3, weight_decay=1e-4)
-        schedule = make_schedule(optimizer, steps=8, warmup_steps=2)
-        return State(network, optimizer, schedule, CPU.scaler(), make_ema(network, 0.9), make_swa(network), swa_start=2)
+        layers = nn.Conv2d(3, 4, 4, stride=4), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 1, 1)
+        network = nn.Sequential(*layers)
+        optimizer = make_optimizer(network, kind, lr=2e-2, weight_decay=1e-4)
+        schedule = make_schedule(optimizer, steps=14 // accumulate, warmup_steps=2)
+        average, scaler = make_ema(network, 0.9), torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+        return State(network, optimizer, schedule, scaler, average, make_swa(network), swa_start=3)
 
-    epochs = [[batch(10 * epoch + n, count=2, size=32) for n in range(2)] for epoch in range(4)]
-    straight = fresh()
-    for batches in epochs:
-        train(straight, batches)
-    first = fresh()
-    for batches in epochs[:2]:
-        train(first, batches)
-    saved = copy.deepcopy({**first.weights(), "progress": first.progress()})
-    second = fresh()
-    second.restore(saved)
-    for batches in epochs[2:]:
-        train(second, batches)
-    assert second.epoch == straight.epoch == 4
-    for kind in ("network", "average", "swa"):
-        ours, theirs = getattr(second, kind), getattr(straight, kind)
-        assert all(
-            torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
-        )
+    # Two epochs of seven batches; with accumulation, one of them is left over each time. One is bad.
+    epochs = [[batch(10 * epoch + n, count=2, size=16) for n in range(7)] for epoch in range(2)]
+    epochs[0][3] = poisoned("loss")
+
+    def run(state: State, after_step: Callable[[], None] = lambda: None) -> list[float]:
+        means = []
+        while state.epoch < 2:
+            rest = epochs[state.epoch][state.batch :]
+            means.append(train(state, rest, accumulate=accumulate, after_step=after_step))
+        return means
+
+    straight, saved = fresh(), []
+
+    def save() -> None:
+        saved.append(copy.deepcopy({**straight.weights(), "progress": straight.progress()}))
+
+    means = run(straight, save)
+    assert len(saved) == 14 // accumulate - (accumulate == 2) * 1
+    for content in saved:
+        resumed = fresh()
+        torch.manual_seed(99)  # another process would have drawn other numbers meanwhile
+        resumed.restore(content)
+        done = resumed.epoch
+        assert run(resumed) == means[done:]
+        ours, theirs = ({**state.weights(), "progress": state.progress()} for state in (resumed, straight))
+        assert checkpoint.digest(ours) == checkpoint.digest(theirs)
 
 
 def test_validation_by_hand_over_uneven_batches() -> None:

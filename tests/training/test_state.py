@@ -1,8 +1,12 @@
+from collections import OrderedDict
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from src.conventions import UserError
+from src.training import checkpoint
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.state import State
 
@@ -24,9 +28,11 @@ def test_the_averaged_network_is_judged_where_there_is_one() -> None:
 def test_a_run_without_average_goes_on_with_one_and_back() -> None:
     for before, after in ((False, True), (True, False)):
         old, new = make(before), make(after)
-        old.epoch, old.best = 3, 0.7
+        old.epoch, old.best, old.batch, old.losses = 3, 0.7, 5, torch.tensor([2.5, 4])
+        old.skipped, old.streak = 7, 2
         new.restore({**old.weights(), "progress": old.progress()})
-        assert (new.epoch, new.best) == (3, 0.7)
+        assert (new.epoch, new.best, new.batch, new.skipped, new.streak) == (3, 0.7, 5, 7, 2)
+        assert new.losses.tolist() == [2.5, 4]
         assert torch.equal(new.network.weight, old.network.weight)
 
 
@@ -35,6 +41,9 @@ def test_a_state_of_another_network_is_refused() -> None:
     other.network = nn.Conv2d(2, 3, 1)
     with pytest.raises(UserError, match="does not fit these options"):
         other.restore({**state.weights(), "progress": state.progress()})
+    for name, value in (("epoch", "3"), ("best", None), ("losses", 5), ("schedule", [])):
+        with pytest.raises(UserError, match="does not fit"):
+            make(ema=True).restore({**state.weights(), "progress": {**state.progress(), name: value}})
     third = make(ema=True)
     third.optimizer = torch.optim.SGD(third.network.parameters(), lr=0.1)
     with pytest.raises(UserError, match="trained with AdamW"):
@@ -54,3 +63,30 @@ def test_an_swa_goes_on_where_it_was_and_is_shown_only_when_settled() -> None:
     new.swa.update_parameters(new.network)
     new.swa_settled = True
     assert new.weights()["swa"]["weight"].item() == pytest.approx(4)
+
+
+def test_an_epoch_ends_where_the_next_one_begins() -> None:
+    state = make(ema=False)
+    state.batch, state.losses = 5, torch.tensor([2.5, 4])
+    state.end_epoch()
+    assert (state.epoch, state.batch, state.losses.tolist()) == (1, 0, [0, 0])
+
+
+def test_a_state_of_format_1_goes_on_at_its_epochs_edge() -> None:
+    """Format 1 knew no position within an epoch. The file was written at commit 6a4c03b and is kept for ever."""
+    content = checkpoint.load(Path(__file__).parent / "fixtures" / "format-1.pt")
+    layers = {"encoder": nn.Conv2d(3, 2, 4, stride=4), "norm": nn.BatchNorm2d(2), "output": nn.Conv2d(2, 1, 1)}
+    network = nn.Sequential(OrderedDict(layers))
+    optimizer = make_optimizer(network, "adan", lr=1, weight_decay=1)
+    schedule = make_schedule(optimizer, steps=8, warmup_steps=2)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    state = State(network, optimizer, schedule, scaler, make_ema(network, 0.9), make_swa(network), swa_start=2)
+    state.restore(content)
+    assert (state.epoch, state.batch, state.best, state.skipped) == (2, 0, 0.75, 0)
+    assert schedule.last_epoch == 4
+    assert int(state.average.n_averaged) == 4
+    assert int(state.swa.n_averaged) == 2
+    assert network.output.bias.item() == content["network"]["output.bias"].item() != 0
+    assert all(len(kept) > 1 for kept in optimizer.state.values())
+    assert checkpoint.choose_weights(content)[1] == "ema"
+    assert content["about"]["options"]["optimizer"] == "adan"

@@ -1,0 +1,75 @@
+"""Which run it is: a new one, or one to go on with, and from where; and how to go on with it later."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from argparse import Namespace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from _options import Parser, read_preset
+
+from src.conventions import UserError
+from src.training import distributed
+from src.training.keeper import NEWEST, find_newest, load_newest
+from src.training.logbook import check_writable
+
+
+def settle(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, Any] | None]:
+    """Read defaults < preset, or the resumed run's options, < command line; load what to go on from, if anything.
+
+    `out` then names the run's folder.
+    """
+    argv, resume = sys.argv[1:], typed.resume
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        resume = resume or "auto"  # one of the processes had died, and torchrun started all of them again
+    path = find_resumable(resume, typed.out)
+    if path is None:
+        options, resumed = parser.parse_over(read_preset(typed.preset), argv), None
+        if options.out is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
+            raise UserError("torchrun --max-restarts: name the run's folder with --out, to find it again.")
+        options.out = options.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{options.name or options.data}"
+        if find_newest(options.out):
+            raise UserError(
+                f"--out {options.out}: holds a run already. Go on with it by --resume auto, or name another folder."
+            )
+    else:
+        resumed = load_newest(path)
+        if "progress" not in resumed:
+            raise UserError(f"--resume {path}: holds weights, but no optimiser state. Take the last.pt beside it.")
+        options = parser.parse_over(resumed["about"]["options"], argv)
+        options.out = path.parent
+    check_writable(options.out)
+    return options, resumed
+
+
+def find_resumable(resume: str | None, out: Path | None) -> Path | None:
+    """Find the checkpoint that `--resume` means; None to start afresh."""
+    if resume is None:
+        return None
+    if resume != "auto":
+        return Path(resume) / NEWEST if Path(resume).is_dir() else Path(resume)
+    found = [newest for folder in ([out] if out else Path("runs").glob("*")) if (newest := find_newest(folder))]
+    if not found:
+        print("nothing to resume: starting a new run")
+        return None
+    return max(found, key=lambda path: path.stat().st_mtime).with_name(NEWEST)
+
+
+def how_to_go_on(options: Namespace) -> str:
+    """Write the command that goes on with a run that was stopped."""
+    if options.out is None or find_newest(options.out) is None:
+        return " before anything was saved"
+    count = distributed.world()
+    python = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}" if count > 1 else "python"
+    words = [python, as_typed("train.py"), "--resume", shlex.quote(str(options.out / NEWEST))]
+    words += ["--max-minutes", f"{options.max_minutes:g}"] if options.max_minutes else []
+    return f". All is saved; go on with:\n  {' '.join(words)}"
+
+
+def as_typed(script: str) -> str:
+    """Write the path of another script as one would type it here."""
+    return os.path.relpath(Path(__file__).with_name(script))

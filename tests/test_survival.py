@@ -1,0 +1,164 @@
+"""Real runs that are killed, stopped and restarted end as if nothing had happened, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, make_nyu
+
+TRAIN = str(ROOT / "scripts" / "train.py")
+RUN = ("--batch-size", "2", "--augment", "--swa", "0.4", "--checkpoint-every", "1", "--resume", "auto")
+
+
+class Place:
+    """A folder with data, and runs in it."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.data = folder, make_nyu(folder)
+        self.environment = {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
+
+    def start(self, *command: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            list(map(str, command)),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, name: str, epochs: int, *more: object) -> list[object]:
+        return [sys.executable, TRAIN, "--data-dir", self.data, "--out", name, "--epochs", epochs, *RUN, *more]
+
+    def finish(self, *command: object, status: int = 0) -> str:
+        process = self.start(*command)
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == status, (out + err)[-3000:]
+        assert "Traceback" not in err
+        return out
+
+    def calm(self, epochs: int, workers: int) -> str:
+        """Make a run that nothing disturbs, once; return its name."""
+        name = f"calm-{epochs}-{workers}"
+        if not (self.folder / name).exists():
+            self.finish(*self.command(name, epochs, "--workers", workers))
+        return name
+
+    def result(self, name: str) -> tuple[str, str, list[dict[str, float]]]:
+        """Checksums of the best weights and of the whole state, and all figures but the clock's."""
+        sums = [torch.load(self.folder / name / file, weights_only=True)["sha256"] for file in ("best.pt", "last.pt")]
+        lines = [json.loads(line) for line in (self.folder / name / "metrics.jsonl").read_text().splitlines()]
+        return sums[0], sums[1], [{k: v for k, v in line.items() if k != "train_images_per_s"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Place:
+    return Place(tmp_path_factory.mktemp("survival"), offline)
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen[str], patience_s: float = 120) -> bool:
+    """Wait until something is the case; False when the process ended before."""
+    until = time.monotonic() + patience_s
+    while not what():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < until, f"{what}: did not come"
+        time.sleep(0.0005)
+    return True
+
+
+def inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def kill_somewhere(process: subprocess.Popen[str], run: Path, mode: str, chance: random.Random) -> bool:
+    """Send SIGKILL at a moment of the given kind; False when the process ended before."""
+    if mode == "anywhere":  # also while Python starts, frames are decoded or figures are validated
+        time.sleep(chance.uniform(0, 12))
+    elif mode == "while saving":
+        if not wait_for((run / ".last.pt.unfinished").exists, process):
+            return False
+        time.sleep(chance.uniform(0, 0.2))
+    else:
+        before = inode(run / "last.pt")
+        if not wait_for(lambda: inode(run / "last.pt") not in (0, before), process):
+            return False
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("kills", "epochs", "workers"),
+    [(3, 2, 2), pytest.param(25, 12, 0, marks=pytest.mark.long), pytest.param(10, 6, 2, marks=pytest.mark.long)],
+)
+def test_killed_anywhere_a_run_ends_as_an_undisturbed_one(place: Place, kills: int, epochs: int, workers: int) -> None:
+    calm, name = place.calm(epochs, workers), f"killed-{epochs}-{workers}"
+    killed = place.command(name, epochs, "--workers", workers)
+    chance, counts = random.Random(kills), dict.fromkeys(("while saving", "after saving", "anywhere"), 0)
+    for number in range(kills):
+        mode = list(counts)[number % 3]
+        process = place.start(*killed)
+        if not kill_somewhere(process, place.folder / name, mode, chance):
+            pytest.fail(f"the run ended after {counts} kills: give it more epochs")
+        counts[mode] += 1
+    place.finish(*killed)
+    assert place.result(name) == place.result(calm)
+    print(f"\nkilled {counts}, and still the same weights")
+
+
+def test_stopped_by_signals_and_the_clock_it_goes_on_by_the_printed_command(place: Place) -> None:
+    calm, run = place.calm(2, 2), place.folder / "stopped"
+    command = place.command("stopped", 2, "--workers", 2, "--max-minutes", 60)
+    for signum, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        before = inode(run / "last.pt")
+        process = place.start(*command)
+        assert wait_for(lambda before=before: inode(run / "last.pt") not in (0, before), process)
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == status, err
+        assert "Traceback" not in err
+        assert "a second signal stops at once" in err
+        (printed,) = re.findall(r"All is saved; go on with:\n  (.+)", out)
+        assert "--max-minutes 60" in printed
+        command = [sys.executable, *shlex.split(printed)[1:]]
+    out = place.finish(*command, "--max-minutes", 0.0001)
+    assert "stopped by --max-minutes" in out
+    assert not list(run.glob("evaluation*"))
+    place.finish(*command)
+    assert list(run.glob("evaluation*.json"))
+    assert place.result("stopped") == place.result(calm)
+
+
+def test_torchrun_brings_a_killed_worker_back(place: Place) -> None:
+    calm = place.calm(2, 2)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+    script = place.command("together", 2, "--workers", 2)[1:]
+    script = [word for word in script if word not in ("--resume", "auto")]  # a restart goes on by itself
+    process = place.start(*torchrun, "--max-restarts", 3, *script)
+    run = place.folder / "together"
+    assert wait_for((run / "previous.pt").exists, process)
+    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    assert out.count("resumed after epoch") == 1
+    (_, _, alone), (_, _, together) = place.result(calm), place.result("together")
+    assert [line["epoch"] for line in together] == [1, 2]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours == pytest.approx(theirs, rel=0.05)

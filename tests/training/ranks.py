@@ -1,0 +1,90 @@
+"""What one process computes alone, and two compute together: `torchrun --nproc-per-node 2 ranks.py FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from src.network import DepthNet  # noqa: E402
+from src.training import distributed  # noqa: E402
+from src.training.engine import Precision, Units, train_epoch, validate  # noqa: E402
+from src.training.losses import LOSSES  # noqa: E402
+from src.training.optim import make_ema, make_schedule  # noqa: E402
+from src.training.state import State  # noqa: E402
+
+CPU = Precision(torch.device("cpu"), None)
+METRIC = Units("metric", 10.0)
+
+
+class Batch(NamedTuple):
+    image: torch.Tensor
+    depth_m: torch.Tensor
+    valid: torch.Tensor
+
+
+def make_batch(seed: int, first: int = 0, last: int | None = None) -> Batch:
+    """Take frames of a batch of four, each with another share of valid pixels."""
+    g = torch.Generator().manual_seed(seed)
+    image, depth_m = (
+        torch.rand(4, 3, 64, 64, generator=g, dtype=torch.float64),
+        8 * torch.rand(4, 1, 16, 16, generator=g),
+    )
+    valid = torch.rand(4, 1, 16, 16, generator=g) < torch.tensor([0.95, 0.7, 0.3, 0.05]).view(4, 1, 1, 1)
+    return Batch(*(each[first:last] for each in (image, depth_m, valid)))
+
+
+def train(loss: str, bad_step: int | None = None) -> dict[str, Any]:
+    """Make three steps whose size is the gradient's, validate, and return weights, statistics and figures."""
+    torch.manual_seed(0)
+    # In double precision, since a fresh network's norms over few pixels blow rounding up.
+    network = distributed.share_statistics(DepthNet(pretrained=False).double(), CPU.device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    schedule = make_schedule(optimizer, steps=99, warmup_steps=1)
+    state = State(network, optimizer, schedule, CPU.scaler(), make_ema(network, 0.9))
+    size = 4 // distributed.world()
+    first = distributed.rank() * size
+    batches = [make_batch(seed, first, first + size) for seed in range(3)]
+    if bad_step is not None and distributed.rank() == distributed.world() - 1:  # in one process's share only
+        batches[bad_step] = batches[bad_step]._replace(image=torch.full_like(batches[bad_step].image, torch.nan))
+    forward = distributed.share_gradients(network)
+    mean = train_epoch(state, batches, loss=LOSSES[loss], units=METRIC, precision=CPU, forward=forward, clip=1e9)
+    # Five frames in batches of two: two processes get two batches and one.
+    frames = [Batch(*(torch.cat(pair) for pair in zip(make_batch(7), make_batch(8), strict=True)))]
+    pieces = [Batch(*(each[n : min(n + 2, 5)] for each in frames[0])) for n in (0, 2, 4)]
+    mine = pieces[distributed.rank() :: distributed.world()]
+    measured = validate(state.judged, mine, loss=LOSSES[loss], units=METRIC, precision=CPU)
+    return {
+        "weights": network.state_dict(),
+        "loss": mean,
+        "measured": measured,
+        "counts": (state.schedule.last_epoch, state.skipped),
+    }
+
+
+def main() -> None:
+    with distributed.joined("cpu"):
+        rank, world = distributed.rank(), distributed.world()
+        results = {name: train(*options) for name, options in CASES.items()}
+        with distributed.first_on_its_machine():
+            mark = Path(sys.argv[1]) / "first"
+            results["first came first"] = mark.exists() == (rank > 0)
+            mark.touch()
+        results["agreed"] = distributed.agree(rank * 7)
+        results["shared"] = distributed.share(f"from {rank}")
+        results["total"] = distributed.total(torch.tensor([1.0, rank])).tolist()
+        results["mean"] = distributed.mean(torch.tensor([1.0, rank])).tolist()
+        results["place"] = (rank, world, distributed.is_first())
+        print(f"heard from {rank}", flush=True)
+        torch.save(results, Path(sys.argv[1]) / f"{rank}.pt")
+
+
+CASES = {"mse": ("mse",), "mixed": ("mixed",), "one bad share": ("mse", 1)}
+
+if __name__ == "__main__":
+    main()

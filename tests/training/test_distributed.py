@@ -1,0 +1,83 @@
+"""Two processes with Gloo compute what one does alone."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import ranks
+import torch
+from torch import nn
+
+from src.training import distributed
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes got."""
+    folder = tmp_path_factory.mktemp("ranks")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*launch, ranks.__file__, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == "heard from 0\n"
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("case", ranks.CASES)
+def test_two_processes_make_the_steps_of_one(together: list[dict[str, Any]], case: str) -> None:
+    alone = ranks.train(*ranks.CASES[case])
+    assert alone["counts"] == ((2, 1) if case == "one bad share" else (3, 0))
+    torch.manual_seed(0)
+    start = ranks.DepthNet(pretrained=False).double().state_dict()
+    for each in together:
+        assert each[case]["counts"] == alone["counts"]
+        assert each[case]["loss"] == pytest.approx(alone["loss"], rel=1e-4)
+        assert each[case]["measured"] == pytest.approx(alone["measured"], rel=1e-3)
+        for key, weight in alone["weights"].items():
+            if weight.is_floating_point():
+                # Against how far the steps moved each tensor: a wrong mean would show at once.
+                moved = (weight - start[key]).abs().max().item()
+                torch.testing.assert_close(each[case]["weights"][key], weight, rtol=0, atol=1e-3 * moved + 1e-9)
+    for key, weight in together[0][case]["weights"].items():
+        assert torch.equal(weight, together[1][case]["weights"][key]), key
+
+
+def test_processes_agree_share_and_add_up(together: list[dict[str, Any]]) -> None:
+    for rank, each in enumerate(together):
+        assert each["place"] == (rank, 2, rank == 0)
+        assert each["agreed"] == 7
+        assert each["shared"] == "from 0"
+        assert (each["total"], each["mean"]) == ([2, 1], [1, 0.5])
+        assert each["first came first"]
+
+
+def test_alone_nothing_changes() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(2))
+    values = torch.tensor([1.0, 2.0])
+    with distributed.joined("auto"), distributed.first_on_its_machine():
+        assert (distributed.rank(), distributed.world(), distributed.is_first()) == (0, 1, True)
+        assert distributed.share_gradients(distributed.share_statistics(network, torch.device("cpu"))) is network
+        assert type(network[0]) is nn.BatchNorm2d
+        assert distributed.total(values) is distributed.mean(values) is values
+        assert (distributed.agree(3), distributed.share("x")) == (3, "x")
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_shared_norm_is_a_batch_norm(momentum: float | None) -> None:
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(3, momentum=momentum)
+    nn.init.uniform_(plain.weight)
+    nn.init.uniform_(plain.bias)
+    shared = distributed.SharedBatchNorm(nn.BatchNorm2d(3, momentum=momentum))
+    shared.load_state_dict(plain.state_dict())
+    for mode in (True, True, False):
+        plain.train(mode)
+        shared.train(mode)
+        x = torch.rand(4, 3, 5, 5)
+        torch.testing.assert_close(shared(x), plain(x))
+    assert shared.state_dict().keys() == plain.state_dict().keys()
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(shared.state_dict()[key], value)
