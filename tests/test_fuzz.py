@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import shutil
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,10 +19,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from conftest import ABOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import save as to_safetensors
+from torch import nn
 
 from _options import Parser, add_data_options, add_machine_options, add_training_options, read_preset
 
@@ -28,6 +34,9 @@ from src.conventions import UserError
 from src.data.frame import FORMATS, read_depth, read_rgb
 from src.data.listing import ListedPairs, read_rows
 from src.data.packed import Sizes, pack
+from src.training import checkpoint
+from src.training.optim import make_ema, make_optimizer, make_schedule
+from src.training.state import State
 
 MORE = 25
 PLANNED: list[int] = []
@@ -312,9 +321,69 @@ def test_presets(folder: Path, content: bytes) -> None:
     assert options is None or vars(options).keys() == set(FLAGS)
 
 
-# The next reader, that of checkpoints, goes here.
+def make_state() -> State:
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    optimizer = make_optimizer(network, "adamw", lr=1e-3, weight_decay=0)
+    schedule = make_schedule(optimizer, steps=9, warmup_steps=1)
+    return State(network, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False), make_ema(network, 0.9))
+
+
+def write_checkpoint(changes: dict[tuple[str, str], Any], signed: bool) -> bytes:
+    """Write a state as a run does, with some of its values changed, and the checksum of before or after."""
+    state, file = make_state(), io.BytesIO()
+    content = {"about": dict(ABOUT), **state.weights(), "progress": state.progress()}
+    before = checkpoint.digest(content)
+    for (part, key), value in changes.items():
+        content[part][key] = value
+    digest = checkpoint.digest(content) if signed else before
+    torch.save({"mark": checkpoint.MARK, "format": 2, "sha256": digest, **content}, file)
+    return file.getvalue()
+
+
+def edit_pickle(content: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
+    """Edit what the zip holds, not the zip: all sizes and check sums are right again."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as given, zipfile.ZipFile(changed, "w") as new:
+        for record in given.infolist():
+            held = given.read(record)
+            new.writestr(record.filename, damage(held, edits) if record.filename.endswith("data.pkl") else held)
+    return changed.getvalue()
+
+
+SOUND = write_checkpoint({}, signed=True)
+EXPORTED = to_safetensors(
+    {"weight": torch.zeros(2, 3)},
+    metadata={"mark": checkpoint.MARK, "format": "1", "about": json.dumps({**ABOUT, "weights": "ema"})},
+)
+CHANGED = st.dictionaries(
+    st.tuples(st.just("about"), st.sampled_from(list(ABOUT)))
+    | st.tuples(st.just("progress"), st.sampled_from(list(make_state().progress())))
+    | st.tuples(st.sampled_from(["network", "ema"]), st.sampled_from(["0.weight", "1.running_var", "other"])),
+    VALUES | st.builds(torch.zeros, st.lists(st.integers(0, 3), max_size=4)),
+    max_size=2,
+)
+CHECKPOINTS = (
+    st.tuples(st.just("x.pt"), st.builds(write_checkpoint, CHANGED, st.booleans()))
+    | st.tuples(st.just("x.pt"), st.builds(damage, st.just(SOUND), EDITS))
+    | st.tuples(st.just("x.pt"), st.builds(edit_pickle, st.just(SOUND), EDITS))
+    | st.tuples(st.just("x.safetensors"), st.builds(damage, st.just(EXPORTED), EDITS))
+    | st.tuples(st.sampled_from(["x.pt", "x.safetensors"]), st.binary(max_size=99))
+)
+
+
+@fuzz(500, CHECKPOINTS)
+def test_checkpoints(folder: Path, named: tuple[str, bytes]) -> None:
+    name, content = named
+    (folder / name).write_bytes(content)
+    loaded = ends_well(lambda: checkpoint.load(folder / name))
+    if loaded is None:
+        return
+    ends_well(lambda: checkpoint.choose_weights(loaded))
+    ends_well(lambda: PARSER.parse_over(loaded["about"]["options"], []))
+    if "progress" in loaded:
+        ends_well(lambda: make_state().restore(loaded))
 
 
 def test_the_plan_is_kept() -> None:
-    assert sum(PLANNED) >= 2000
+    assert sum(PLANNED) >= 2500
     assert sum(PLANNED) * MORE >= 50_000
