@@ -18,7 +18,7 @@ from src.training.keeper import NEWEST, find_newest, load_newest
 from src.training.logbook import check_writable
 
 
-def settle(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, Any] | None]:
+def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, Any] | None]:
     """Read defaults < preset, or the resumed run's options, < command line; load what to go on from, if anything.
 
     `out` then names the run's folder.

@@ -32,7 +32,7 @@ from _options import (
     make_allowance,
     open_data,
 )
-from _resume import as_typed, how_to_go_on, settle
+from _resume import as_typed, choose_run, how_to_go_on
 from _root import run
 from evaluate import compare, report
 
@@ -66,7 +66,7 @@ def main() -> None:
         try:
             with distributed.joined(typed.device):
                 # The first of several processes knows for all which run it is.
-                options, resumed = distributed.share(settle(parser, typed) if distributed.is_first() else (typed, None))
+                options, resumed = distributed.share(choose_run(parser, typed) if distributed.is_first() else None)
                 interruption.limit_s = 60 * (options.max_minutes or math.inf)
                 data, precision = train(options, resumed, interruption)
             if distributed.is_first():
@@ -172,7 +172,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             trained = time.monotonic()
             rate = (state.batch - begun_with) * batches.batch_size / (trained - started)
             keeper.stop_if_asked(validation_s)
-            measured = check(state.judged, keeper.watch(validation)) if validation else {}
+            measured = check(state.judged, keeper.watch(validation)) if validation is not None else {}
             validation_s = time.monotonic() - trained
             state.end_epoch()
             values = {"train_loss": train_loss, **{f"val_{key}": value for key, value in measured.items()}}
@@ -187,7 +187,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             keeper.save()
     if swa:
         judged = settle_swa(state, batches.epoch(state.epoch), precision)
-        measured = check(judged, validation) if validation else {}
+        measured = check(judged, validation) if validation is not None else {}
         print("SWA  " + "  ".join(f"val_{key} {value:.4f}" for key, value in measured.items()), flush=True)
         if keeper.judge(measured, "swa"):
             draw_samples(judged, *pictured, facts, precision, options.out)

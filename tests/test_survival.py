@@ -37,6 +37,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def command(self, name: str, epochs: int, *more: object) -> list[object]:
@@ -129,7 +130,7 @@ def test_stopped_by_signals_and_the_clock_it_goes_on_by_the_printed_command(plac
         before = inode(run / "last.pt")
         process = place.start(*command)
         assert wait_for(lambda before=before: inode(run / "last.pt") not in (0, before), process)
-        process.send_signal(signum)
+        os.killpg(process.pid, signum)  # the loader's workers hear it too, as from a terminal or a cluster
         out, err = process.communicate(timeout=60)
         assert process.returncode == status, err
         assert "Traceback" not in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from src.data.allowance import Allowance
 from src.data.augment import Augmentation, augment
 from src.data.frame import Frame, Pairs, shrink_depth, shrink_image
 from src.data.packed import Batch, Packed
+
+GRACE_S = 60
+"""How long a worker outlives SIGTERM."""
 
 
 class TrainingBatches:
@@ -159,10 +163,18 @@ def _load(packed: Packed, plan: list[list[int]], device: torch.device, workers: 
         batch_size=None,
         num_workers=workers,
         pin_memory=pinned,
+        worker_init_fn=_outlive_signals,
         generator=torch.Generator(),  # or it would draw from the one that dropout draws from
     )
     for batch in loader:
         yield Batch(*(tensor.to(device, non_blocking=pinned) for tensor in batch))
+
+
+def _outlive_signals(worker: int) -> None:
+    """Let a worker go on when a signal is sent to all processes of a run: theirs still finishes its step, and saves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
 
 
 def _generator(*key: int) -> torch.Generator:

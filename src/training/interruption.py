@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -63,4 +63,5 @@ class Interruption:
         if self.signum or not self._patient:
             raise Stopped(signum)
         self.signum = signum
-        print("\nstopping: the step is finished and saved first; a second signal stops at once", file=sys.stderr)
+        # Not by print, which fails where the signal came in the middle of another one.
+        os.write(2, b"\nstopping: the step is finished and saved first; a second signal stops at once\n")

@@ -59,10 +59,14 @@ def train(loss: str, bad_step: int | None = None) -> dict[str, Any]:
     pieces = [Batch(*(each[n : min(n + 2, 5)] for each in frames[0])) for n in (0, 2, 4)]
     mine = pieces[distributed.rank() :: distributed.world()]
     measured = validate(state.judged, mine, loss=LOSSES[loss], units=METRIC, precision=CPU)
+    lonely = validate(
+        state.judged, pieces[:1][distributed.rank() :], loss=LOSSES[loss], units=METRIC, precision=CPU
+    )  # of which the second process has no frame
     return {
         "weights": network.state_dict(),
         "loss": mean,
         "measured": measured,
+        "lonely": lonely,
         "counts": (state.schedule.last_epoch, state.skipped),
     }
 

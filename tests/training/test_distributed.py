@@ -36,6 +36,7 @@ def test_two_processes_make_the_steps_of_one(together: list[dict[str, Any]], cas
         assert each[case]["counts"] == alone["counts"]
         assert each[case]["loss"] == pytest.approx(alone["loss"], rel=1e-4)
         assert each[case]["measured"] == pytest.approx(alone["measured"], rel=1e-3)
+        assert each[case]["lonely"] == pytest.approx(alone["lonely"], rel=1e-3)
         for key, weight in alone["weights"].items():
             if weight.is_floating_point():
                 # Against how far the steps moved each tensor: a wrong mean would show at once.

@@ -306,7 +306,6 @@ def test_torch_reads_what_was_vetted(tmp_path: Path) -> None:
             zipped.writestr("archive/data.pkl", b"\x80\x02" + value + b".")
     path = tmp_path / "x.pt"
     path.write_bytes(content.getvalue())
-    assert torch.load(path, weights_only=True) == 1
     assert load(path) == 2
 
 
