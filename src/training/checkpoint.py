@@ -168,8 +168,8 @@ def _load_run(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("mark") != MARK:
         raise UserError(f"{path}: a checkpoint of another program. {ours}")
     version = content.get("format", 0)
-    if version not in range(1, FORMAT + 1):
-        raise UserError(f"{path}: got format {version}, expected at most {FORMAT}. Update this repository.")
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise UserError(f"{path}: got format {version!r:.40}, expected 1 to {FORMAT}. Update this repository.")
     if missing := {"about", "network", "ema", *(["sha256"] if version > 1 else [])} - content.keys():
         raise UserError(f"{path}: incomplete, lacks {', '.join(sorted(missing))}. {ours}")
     held = {key: value for key, value in content.items() if key not in ("mark", "format", "sha256")}

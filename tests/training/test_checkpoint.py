@@ -101,6 +101,9 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
     torch.save({"mark": checkpoint.MARK, "format": 99}, path)
     with pytest.raises(UserError, match="format 99"):
         checkpoint.load(path)
+    torch.save({"mark": checkpoint.MARK, "format": torch.ones(3)}, path)
+    with pytest.raises(UserError, match="got format tensor"):
+        checkpoint.load(path)
     checkpoint.save(path, about={})
     with pytest.raises(UserError, match="incomplete, lacks ema, network"):
         checkpoint.load(path)

@@ -130,6 +130,15 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_count(what: str) -> N
     assert mean == pytest.approx(expected) if what == "loss" else np.isfinite(mean)
 
 
+def test_a_loss_can_be_bad_though_its_gradient_is_not() -> None:
+    def infinite(*arguments: object) -> torch.Tensor:
+        return mse(*arguments) + torch.inf
+
+    state = make_state(Scale())
+    train_epoch(state, [batch()], loss=infinite, units=METRIC, precision=CPU)
+    assert (state.skipped, state.network.weight.item()) == (1, 1)
+
+
 def test_a_bad_half_spoils_the_whole_accumulated_step() -> None:
     state = make_state(Scale())
     train(state, [batch(1), poisoned("loss"), batch(2), batch(3)], accumulate=2)
