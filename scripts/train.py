@@ -143,7 +143,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     keeper = Keeper(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
     logbook = None
     if distributed.is_first():
-        logbook = Logbook(options.out, as_preset(options), resumed_at=schedule.last_epoch if resumed else None)
+        logbook = Logbook(options.out, as_preset(options), epochs=state.epoch)
 
     # The loop.
     print(f"{len(decoded)} training frames, {precision.name}, run folder {options.out}", flush=True)

@@ -34,29 +34,32 @@ def check_writable(folder: Path) -> None:
 class Logbook:
     """Write a run's options, environment and metrics into its folder, as text and for TensorBoard.
 
-    What was recorded after step `resumed_at`, the one that a run goes on from, is dropped: it comes again.
+    Where a run goes on after so many `epochs`, what was recorded of later ones is dropped: it comes again.
 
     **Raises**: UserError when the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, options: dict[str, Any], *, resumed_at: int | None = None) -> None:
+    def __init__(self, folder: Path, options: dict[str, Any], *, epochs: int = 0) -> None:
         self._path = folder / "metrics.jsonl"
         texts = {
             "options.yaml": yaml.safe_dump(options, sort_keys=False),
             "environment.json": json.dumps(environment(), indent=2) + "\n",
         }
-        if resumed_at is not None and self._path.exists():
-            texts[self._path.name] = "".join(_lines_until(resumed_at, self._path.read_text(encoding="utf-8")))
+        kept = list(_read(self._path, epochs)) if self._path.exists() else []
+        if self._path.exists():
+            texts[self._path.name] = "".join(json.dumps(line) + "\n" for line in kept)
         for name, text in texts.items():
             with whole_file(folder / name) as unfinished:
                 unfinished.write_text(text, encoding="utf-8")
         self._board = folder / f"events.out.tfevents.{time.time_ns()}"
         self._show(file_version="brain.Event:2")
-        if resumed_at is not None:  # TensorBoard's word for dropping what other files have from this step on
-            self._show(step=resumed_at + 1, session_log=SessionLog(status=SessionLog.START))
+        # TensorBoard's word for dropping what other files of the folder have from this step on.
+        begin = kept[-1]["step"] + 1 if kept else 0
+        self._show(step=begin, session_log=SessionLog(status=SessionLog.START))
 
-    def record(self, step: int, **values: float) -> None:
-        """Append one line of metrics; a name like `val_rmse_m` becomes the board's `val/rmse_m`."""
+    def record(self, step: int, *, epoch: int, **values: float) -> None:
+        """Append an epoch's line of metrics; a name like `val_rmse_m` becomes the board's `val/rmse_m`."""
+        values = {"epoch": epoch, **values}
         named = [Summary.Value(tag=name.replace("_", "/", 1), simple_value=value) for name, value in values.items()]
         self._append(self._path, (json.dumps({"step": step, **values}) + "\n").encode())
         self._show(step=step, summary=Summary(value=named))
@@ -77,9 +80,10 @@ class Logbook:
             raise UserError(f"{path}: cannot be written ({error.strerror}). Free some disk.") from None
 
 
-def _lines_until(step: int, text: str) -> Iterator[str]:
-    """Pick the whole lines up to a step; a crash may have cut the last one short."""
-    for line in text.splitlines(keepends=True):
-        with contextlib.suppress(ValueError):
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
-                yield line
+def _read(path: Path, epochs: int) -> Iterator[dict[str, Any]]:
+    """Read the lines of so many epochs; a crash may have cut the last one short."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            values = json.loads(line)
+            if values["epoch"] <= epochs:
+                yield values

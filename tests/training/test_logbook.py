@@ -33,7 +33,7 @@ def test_options_and_environment_are_kept(tmp_path: Path) -> None:
 
 def test_a_resumed_run_appends(tmp_path: Path) -> None:
     for epoch in (1, 2):
-        book = Logbook(tmp_path, {})
+        book = Logbook(tmp_path, {}, epochs=epoch - 1)
         book.record(epoch, epoch=epoch)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
@@ -49,12 +49,12 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
 
 def test_what_comes_again_after_going_on_is_dropped_first(tmp_path: Path) -> None:
     book = Logbook(tmp_path, {})
-    for step in (10, 20, 30):
-        book.record(step, train_loss=step / 10)
+    for epoch in (1, 2, 3):
+        book.record(10 * epoch, epoch=epoch, train_loss=epoch)
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 10, "train_lo')  # a crash in the middle of a line
-    again = Logbook(tmp_path, {}, resumed_at=20)
-    again.record(30, train_loss=7)
+        file.write('{"step": 10, "epoch": 1, "train_lo')  # a crash in the middle of a line
+    again = Logbook(tmp_path, {}, epochs=2)
+    again.record(30, epoch=3, train_loss=7)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["train_loss"]) for line in lines] == [(10, 1), (20, 2), (30, 7)]
     board = EventAccumulator(str(tmp_path)).Reload()
@@ -64,7 +64,7 @@ def test_what_comes_again_after_going_on_is_dropped_first(tmp_path: Path) -> Non
 def test_a_folder_that_vanished_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     book = Logbook(tmp_path / "run", {})
     shutil.rmtree(tmp_path / "run")
-    book.record(1, train_loss=1)
+    book.record(1, epoch=1, train_loss=1)
     assert "has vanished, and is made anew" in capsys.readouterr().out
     assert (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -72,9 +72,9 @@ def test_a_folder_that_vanished_is_made_anew(tmp_path: Path, capsys: pytest.Capt
 def test_a_full_disk_costs_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str], small_disk: SmallDisk) -> None:
     disk = small_disk(100_000)
     book = Logbook(disk / "run", {})
-    book.record(1, train_loss=1)
+    book.record(1, epoch=1, train_loss=1)
     (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free))
     with pytest.raises(UserError, match="No space left"):
         for step in range(2, 2000):
-            book.record(step, train_loss=1)
+            book.record(step, epoch=1, train_loss=1)
     assert "Traceback" not in capfd.readouterr().err
