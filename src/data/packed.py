@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,9 @@ from src.data.frame import Frame, Pairs, shrink_depth, shrink_image
 
 FORMAT = 2
 """Raise it when what is stored changes, so that nothing stale is read."""
+
+LONG_AGO_S = 24 * 3600
+"""No run decodes for that long."""
 
 LEVELS = 65535
 """Depth is stored in steps of max_depth_m / LEVELS: 0.15 mm for 10 m. 0 is invalid."""
@@ -146,9 +150,12 @@ def _can_read(pairs: Pairs, index: int) -> bool:
 
 
 def _make_room(cache: Path, needed: int) -> Path:
-    """Make a new folder in the cache, if its disk holds that many bytes."""
+    """Make a new folder in the cache, if its disk holds that many bytes; drop what killed runs left there long ago."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        for left in cache.glob("unfinished-*"):
+            if time.time() - left.stat().st_mtime > LONG_AGO_S:
+                shutil.rmtree(left, ignore_errors=True)
         free = shutil.disk_usage(cache).free
         if needed <= free:
             return Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))

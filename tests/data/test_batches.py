@@ -1,9 +1,11 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from src.data.augment import Augmentation
+from src.conventions import UserError
+from src.data.augment import Augmentation, augment
 from src.data.batches import EvaluationSamples, TrainingBatches, ValidationBatches
 from src.data.nyu import open_nyu
 from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Packed, pack
@@ -46,6 +48,44 @@ def test_batches_of_one_epoch_are_augmented_differently(packed: Packed) -> None:
         factors.append((after.image / before.image).flatten(1).nanmedian(dim=1).values)
     assert factors[0].isfinite().all()
     assert not torch.allclose(factors[0], factors[1], atol=1e-3)
+
+
+def test_an_epoch_goes_on_in_its_middle(packed: Packed) -> None:
+    whole = list(batches(packed).epoch(2))
+    for workers in (0, 2):
+        rest = list(batches(packed, workers=workers).epoch(2, start=1))
+        assert len(rest) == 2
+        assert all(torch.equal(a.image, b.image) for a, b in zip(rest, whole[1:], strict=True))
+
+
+def test_the_shares_of_several_processes_are_the_whole_batch(packed: Packed) -> None:
+    make = partial(TrainingBatches, packed, 4, augmentation=Augmentation(), seed=0, device=CPU)
+    shares = zip(*(make(rank=rank, world=2).epoch(2) for rank in (0, 1)), strict=True)
+    for whole, parts in zip(make().epoch(2), shares, strict=True):
+        for together, apart in zip(whole, zip(*parts, strict=True), strict=True):
+            assert [len(each) for each in apart] == [2, 2]
+            torch.testing.assert_close(torch.cat(apart), together)
+    with pytest.raises(UserError, match="--batch-size 4: cannot be shared evenly by 3 processes"):
+        make(world=3)
+
+
+def test_batches_know_their_frames_names(packed: Packed) -> None:
+    plain = TrainingBatches(packed, 4, augmentation=Augmentation.none(), seed=0, device=CPU)
+    named = [plain.names(1, index) for index in range(3)]
+    assert len({name for names in named for name in names}) == 12
+    rows = [packed.names.index(name) for name in named[2]]
+    expected = augment(packed[rows], Augmentation.none(), aspect=4 / 3, generator=torch.Generator())
+    torch.testing.assert_close(list(plain.epoch(1))[2].image, expected.image)
+
+
+def test_each_process_validates_other_frames(nyu_folder: Path, tmp_path: Path) -> None:
+    pairs = open_nyu(nyu_folder / "nyu_data", "train", validation=0)
+    packed = pack(pairs, tmp_path / "cache", VALIDATION_SIZES, max_depth_m=10)  # 18 frames
+    ranks = [ValidationBatches(packed, 4, device=CPU, rank=rank, world=3) for rank in range(3)]
+    assert [len(each) for each in ranks] == [2, 2, 1]
+    seen = torch.cat([batch.image for each in ranks for batch in each]).flatten(1).sum(dim=1)
+    expected = torch.cat([batch.image for batch in ValidationBatches(packed, 4, device=CPU)]).flatten(1).sum(dim=1)
+    assert sorted(seen.tolist()) == sorted(expected.tolist())
 
 
 def test_fewer_frames_than_a_batch_still_train(packed: Packed) -> None:

@@ -1,4 +1,6 @@
+import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -217,3 +219,12 @@ def test_a_cache_that_cannot_be_made_is_named(nyu_folder: Path, tmp_path: Path) 
     pairs = open_nyu(nyu_folder / "nyu_data", "test", validation=0.1)
     with pytest.raises(UserError, match="--cache-dir"):
         pack(pairs, tmp_path / "file" / "cache", Sizes(64, 32), max_depth_m=10)
+
+
+def test_what_killed_runs_left_is_dropped_after_a_day(run: Run) -> None:
+    for name, age_h in (("unfinished-old", 25), ("unfinished-new", 1)):
+        (run.cache / name).mkdir(parents=True)
+        (run.cache / name / "images.npy").touch()
+        os.utime(run.cache / name, (time.time() - 3600 * age_h,) * 2)
+    run.pack()
+    assert [path.name for path in run.cache.glob("unfinished-*")] == ["unfinished-new"]
