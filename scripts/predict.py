@@ -54,7 +54,7 @@ def main() -> None:
 
     failed = 0
     named = list(zip(inputs, name_results(inputs), strict=True))
-    for source, name in tqdm(named, disable=len(named) == 1, **bar_options() | {"unit": " input"}):
+    for source, name in tqdm(named, **bar_options() | {"unit": " input", "disable": len(named) == 1}):
         try:
             if isinstance(source, str) or is_video(source):
                 predict_film(source, options.out / name, opened, options, precision)
