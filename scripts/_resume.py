@@ -17,12 +17,11 @@ from src.training import distributed
 from src.training.keeper import NEWEST, find_newest, load_newest
 from src.training.logbook import check_writable
 
+RUNS = Path("runs")
+
 
 def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, Any] | None]:
-    """Read defaults < preset, or the resumed run's options, < command line; load what to go on from, if anything.
-
-    `out` then names the run's folder.
-    """
+    """Read defaults < preset, or the resumed run's options, < command line; load what to go on from, if anything."""
     argv, resume = sys.argv[1:], typed.resume
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
         resume = resume or "auto"  # one of the processes had died, and torchrun started all of them again
@@ -31,8 +30,7 @@ def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, A
         options, resumed = parser.parse_over(read_preset(typed.preset), argv), None
         if options.out is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
             raise UserError("torchrun --max-restarts: name the run's folder with --out, to find it again.")
-        options.out = options.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{options.name or options.data}"
-        if find_newest(options.out):
+        if options.out and find_newest(options.out):
             raise UserError(
                 f"--out {options.out}: holds a run already. Go on with it by --resume auto, or name another folder."
             )
@@ -42,8 +40,13 @@ def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, A
             raise UserError(f"--resume {path}: holds weights, but no optimiser state. Take the last.pt beside it.")
         options = parser.parse_over(resumed["about"]["options"], argv)
         options.out = path.parent
-    check_writable(options.out)
+    check_writable(options.out or RUNS)
     return options, resumed
+
+
+def name_folder(name: str) -> Path:
+    """Name the folder of a new run."""
+    return RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
 
 
 def find_resumable(resume: str | None, out: Path | None) -> Path | None:
@@ -52,7 +55,7 @@ def find_resumable(resume: str | None, out: Path | None) -> Path | None:
         return None
     if resume != "auto":
         return Path(resume) / NEWEST if Path(resume).is_dir() else Path(resume)
-    found = [newest for folder in ([out] if out else Path("runs").glob("*")) if (newest := find_newest(folder))]
+    found = [newest for folder in ([out] if out else RUNS.glob("*")) if (newest := find_newest(folder))]
     if not found:
         print("nothing to resume: starting a new run")
         return None
@@ -63,9 +66,14 @@ def how_to_go_on(options: Namespace) -> str:
     """Write the command that goes on with a run that was stopped."""
     if options.out is None or find_newest(options.out) is None:
         return " before anything was saved"
-    count = distributed.world()
-    python = f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}" if count > 1 else "python"
-    words = [python, as_typed("train.py"), "--resume", shlex.quote(str(options.out / NEWEST))]
+    count, here = distributed.world(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    flags = f"--nproc-per-node {here}" if count == here else "(with its flags as before)"
+    words = [
+        "python" if count == 1 else f"torchrun {flags}",
+        as_typed("train.py"),
+        "--resume",
+        shlex.quote(str(options.out / NEWEST)),
+    ]
     words += ["--max-minutes", f"{options.max_minutes:g}"] if options.max_minutes else []
     return f". All is saved; go on with:\n  {' '.join(words)}"
 

@@ -32,7 +32,7 @@ from _options import (
     make_allowance,
     open_data,
 )
-from _resume import as_typed, choose_run, how_to_go_on
+from _resume import as_typed, choose_run, how_to_go_on, name_folder
 from _root import run
 from evaluate import compare, report
 
@@ -88,6 +88,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     with distributed.first_on_its_machine():
         data = open_data(options, options.max_depth)
         options.data, options.data_dir = data.kind, data.root
+        options.out = options.out or name_folder(options.name or data.kind)
         frames = data.open("train", options.limit)
         held_out = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
         torch.manual_seed(options.seed)

@@ -1,26 +1,34 @@
-"""Memory and open files stay flat over many passes, loader workers included."""
+"""Memory and open files stay flat over many passes, loader workers included.
 
+Measured in a process of its own, since what other tests left in this one's heap would blur the figures:
+`python tests/test_memory.py FOLDER EPOCHS PASSES`, FOLDER holding NYU.
+"""
+
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from src.data.augment import Augmentation
-from src.data.batches import TrainingBatches, ValidationBatches
-from src.data.nyu import open_nyu
-from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, pack
-from src.network import DepthNet
-from src.training.engine import Precision, Units, train_epoch, validate
-from src.training.losses import mse
-from src.training.optim import make_ema, make_optimizer, make_schedule
-from src.training.state import State
-
-CPU = Precision(torch.device("cpu"), None)
-METRIC = Units("metric", 10.0)
+ROOT = Path(__file__).resolve().parent.parent
 
 MOST_GROWTH_MB = 24
 """Between the first passes, which fill the allocator's and torch's own stores, and the last."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
+@pytest.mark.parametrize(("epochs", "passes"), [(2, 20), pytest.param(5, 200, marks=pytest.mark.long)])
+def test_memory_and_open_files_stay_flat(nyu_folder: Path, epochs: int, passes: int) -> None:
+    command = [sys.executable, __file__, str(nyu_folder), str(epochs), str(passes)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    grown_mb, opened = json.loads(done.stdout)
+    print(f"\n{epochs} epochs and {passes} validation passes: {grown_mb:+.1f} MB, {opened:+} open files")
+    assert grown_mb < MOST_GROWTH_MB
+    assert opened == 0
 
 
 def resident_mb() -> float:
@@ -31,29 +39,44 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
-@pytest.mark.parametrize(("epochs", "passes"), [(2, 20), pytest.param(5, 200, marks=pytest.mark.long)])
-def test_memory_and_open_files_stay_flat(nyu_folder: Path, tmp_path: Path, epochs: int, passes: int) -> None:
-    frames = open_nyu(nyu_folder / "nyu_data", "train", validation=0)
-    packs = [pack(frames, tmp_path / "cache", sizes, max_depth_m=10) for sizes in (TRAINING_SIZES, VALIDATION_SIZES)]
-    batches = TrainingBatches(packs[0], 6, augmentation=Augmentation(), seed=0, device=CPU.device, workers=2)
-    validation = ValidationBatches(packs[1], 6, device=CPU.device, workers=2)
+def measure(folder: Path, epochs: int, passes: int) -> tuple[float, int]:
+    """Train and validate as often as asked; return by how much memory and open files grew."""
+    import torch
+
+    from src.data.augment import Augmentation
+    from src.data.batches import TrainingBatches, ValidationBatches
+    from src.data.nyu import open_nyu
+    from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, pack
+    from src.network import DepthNet
+    from src.training.allocator import keep_freed_memory
+    from src.training.engine import Precision, Units, train_epoch, validate
+    from src.training.losses import mse
+    from src.training.optim import make_ema, make_optimizer, make_schedule
+    from src.training.state import State
+
+    keep_freed_memory()
+    cpu, metric = Precision(torch.device("cpu"), None), Units("metric", 10.0)
+    frames = open_nyu(folder / "nyu_data", "train", validation=0)
+    packs = [pack(frames, folder / "cache", sizes, max_depth_m=10) for sizes in (TRAINING_SIZES, VALIDATION_SIZES)]
+    batches = TrainingBatches(packs[0], 6, augmentation=Augmentation(), seed=0, device=cpu.device, workers=2)
+    validation = ValidationBatches(packs[1], 6, device=cpu.device, workers=2)
     network = DepthNet(pretrained=False)
     optimizer = make_optimizer(network, "adan", lr=1e-4, weight_decay=0)
     schedule = make_schedule(optimizer, steps=100, warmup_steps=1)
-    state = State(network, optimizer, schedule, CPU.scaler(), make_ema(network, 0.9))
+    state = State(network, optimizer, schedule, cpu.scaler(), make_ema(network, 0.9))
 
     def work(epochs: int, passes: int) -> None:
         for _ in range(epochs):
-            train_epoch(state, batches.epoch(state.epoch), loss=mse, units=METRIC, precision=CPU)
+            train_epoch(state, batches.epoch(state.epoch), loss=mse, units=metric, precision=cpu)
             state.end_epoch()
         for _ in range(passes):
-            validate(state.judged, validation, loss=mse, units=METRIC, precision=CPU)
+            validate(state.judged, validation, loss=mse, units=metric, precision=cpu)
 
-    work(1, 3)
+    work(2, 5)
     before = resident_mb(), open_files()
     work(epochs, passes)
-    grown = resident_mb() - before[0]
-    print(f"\n{epochs} epochs and {passes} validation passes: {grown:+.1f} MB, {open_files() - before[1]:+} open files")
-    assert grown < MOST_GROWTH_MB
-    assert open_files() == before[1]
+    return resident_mb() - before[0], open_files() - before[1]
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))

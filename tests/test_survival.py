@@ -163,3 +163,6 @@ def test_torchrun_brings_a_killed_worker_back(place: Place) -> None:
     assert [line["epoch"] for line in together] == [1, 2]
     for ours, theirs in zip(together, alone, strict=True):
         assert ours == pytest.approx(theirs, rel=0.05)
+    # From two processes to one, between two epochs.
+    out = place.finish(sys.executable, TRAIN, "--resume", run, "--epochs", 3)
+    assert re.search(r"now on 1 x cpu .*, before on 2 x cpu .*: .* not bit for bit", out)

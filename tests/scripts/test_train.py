@@ -193,6 +193,7 @@ def test_auto_without_data_and_network_trains_on_rooms(script: Script, tmp_path:
     assert "DATA: generated ROOMS" in done.stdout
     assert "no NYU on this machine" in done.stdout
     (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.endswith("-rooms")
     assert json.loads((run / "evaluation-rooms-test.json").read_text())["trained_on"] == "rooms"
     refused = script("train.py", "--data", "nyu", status=2)
     assert "error: --data nyu: no NYU on this machine" in refused.stderr
