@@ -146,20 +146,22 @@ def test_stopped_by_signals_and_the_clock_it_goes_on_by_the_printed_command(plac
     assert place.result("stopped") == place.result(calm)
 
 
-def test_torchrun_brings_a_killed_worker_back(place: Place) -> None:
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_two_processes_end_as_one_and_torchrun_brings_a_killed_one_back(place: Place, killed: bool) -> None:
     calm = place.calm(2, 2)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
-    script = place.command("together", 2, "--workers", 2)[1:]
+    run = place.folder / f"together-{killed}"
+    script = place.command(run.name, 2)[1:]
     script = [word for word in script if word not in ("--resume", "auto")]  # a restart goes on by itself
     process = place.start(*torchrun, "--max-restarts", 3, *script)
-    run = place.folder / "together"
-    assert wait_for((run / "previous.pt").exists, process)
-    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    out, err = process.communicate(timeout=300)
+    if killed:
+        assert wait_for((run / "previous.pt").exists, process)
+        workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        os.kill(int(workers[-1]), signal.SIGKILL)
+    out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err[-3000:]
-    assert out.count("resumed after epoch") == 1
-    (_, _, alone), (_, _, together) = place.result(calm), place.result("together")
+    assert out.count("resumed after epoch") == int(killed)
+    (_, _, alone), (_, _, together) = place.result(calm), place.result(run.name)
     assert [line["epoch"] for line in together] == [1, 2]
     for ours, theirs in zip(together, alone, strict=True):
         assert ours == pytest.approx(theirs, rel=0.05)
