@@ -209,6 +209,15 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add_max_bad_option(parser)
 
 
+def make_training_parser(description: str | None) -> Parser:
+    """Make the parser of train.py: the data, the training, the machine."""
+    parser = Parser(description)
+    add_data_options(parser, kind="auto", validation=0.1)
+    add_training_options(parser)
+    add_machine_options(parser)
+    return parser
+
+
 def add_max_bad_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that says how many frames may be bad."""
     what = "how many frames may be left out because they cannot be read; else 10 or 0.1%%, the larger"

@@ -23,13 +23,10 @@ from torch import nn
 from tqdm import tqdm
 
 from _options import (
-    Parser,
-    add_data_options,
-    add_machine_options,
-    add_training_options,
     as_preset,
     bar_options,
     make_allowance,
+    make_training_parser,
     open_data,
 )
 from _resume import as_typed, choose_run, how_to_go_on, name_folder
@@ -57,10 +54,7 @@ from src.viewing.figures import draw_strip
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    add_data_options(parser, kind="auto", validation=0.1)
-    add_training_options(parser)
-    add_machine_options(parser)
+    parser = make_training_parser(__doc__)
     typed = options = parser.parse_args(sys.argv[1:])
     with Interruption() as interruption:
         try:

@@ -28,7 +28,7 @@ from PIL import Image
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from _options import Parser, add_data_options, add_machine_options, add_training_options, read_preset
+from _options import make_training_parser, read_preset
 
 from src.conventions import UserError
 from src.data.frame import FORMATS, read_depth, read_rgb
@@ -262,15 +262,7 @@ def test_lists(folder: Path, content: bytes) -> None:
         assert frame is None or frame.image.max() == 100  # and not the secret's 255
 
 
-def make_parser() -> Parser:
-    parser = Parser("")
-    add_data_options(parser, kind="auto", validation=0.1)
-    add_training_options(parser)
-    add_machine_options(parser)
-    return parser
-
-
-PARSER = make_parser()
+PARSER = make_training_parser("")
 FLAGS = sorted(vars(PARSER.parse_args([])))
 SCALARS = (
     st.sampled_from(["auto", "../x.yaml", "1e3", "0x10", "10m", "50%", "-1", "--lr", "", "\0", "\x1b[2J", "a\nb"])

@@ -6,11 +6,9 @@ import yaml
 
 from _options import (
     Parser,
-    add_data_options,
-    add_machine_options,
-    add_training_options,
     as_preset,
     as_tokens,
+    make_training_parser,
     read_preset,
 )
 from _resume import find_resumable
@@ -22,11 +20,7 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml
 
 @pytest.fixture
 def parser() -> Parser:
-    parser = Parser("a test")
-    add_data_options(parser, kind="auto", validation=0.1)
-    add_training_options(parser)
-    add_machine_options(parser)
-    return parser
+    return make_training_parser("a test")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
