@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from _options import open_data
-
+from _data import open_data
 from src.data.frame import enlarge_depth
 from src.data.photos import Photo, view
 from src.data.sources import Data

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from tqdm import tqdm
 
 from _root import ROOT
 
 from src.conventions import MAX_DEPTH_M, UserError
-from src.data.allowance import Allowance, parse_max_bad
-from src.data.sources import KINDS, Data, choose_data, default_cache
+from src.data.allowance import parse_max_bad
+from src.data.sources import KINDS, default_cache
 from src.network.encoder import EMBEDDED_ENCODER
 from src.training.checkpoint import WEIGHTS
-from src.training.distributed import is_first
 from src.training.engine import AMP, DEVICES
 from src.training.keeper import parse_every
 from src.training.losses import LOSSES, TARGETS
@@ -223,30 +219,3 @@ def add_max_bad_option(parser: argparse.ArgumentParser) -> None:
     what = "how many frames may be left out because they cannot be read; else 10 or 0.1%%, the larger"
     few = spelled(parse_max_bad, "a number of frames, or a share like 0.5%")
     parser.add_argument("--max-bad", type=few, metavar="N|P%", help=what)
-
-
-def make_allowance(count: int, max_bad: str | None) -> Allowance:
-    """Allow so many bad frames of `count`, and name each on a line of its own; one process does so for all."""
-    report = partial(tqdm.write, file=sys.stderr) if is_first() else lambda line: None
-    return Allowance(count, None if max_bad is None else parse_max_bad(max_bad), report)
-
-
-def open_data(options: argparse.Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
-    """Settle on the data that the options ask for, and say so, unmissably."""
-    if options.data in ("auto", "nyu") and options.data_dir is None:
-        print("looking for NYU Depth V2 …", flush=True)
-    data = choose_data(
-        options.data,
-        options.data_dir,
-        validation=options.validation,
-        depth_scale=options.depth_scale,
-        max_depth_m=max_depth_m,
-    )
-    name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos", "csv": "your csv"}[data.kind]
-    print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)
-    return data
-
-
-def bar_options() -> dict[str, Any]:
-    """Redraw progress bars often where somebody watches, rarely in a log file; only the first process has one."""
-    return {"unit": " img", "mininterval": 0.2 if sys.stderr.isatty() else 30, "disable": not is_first()}

@@ -16,6 +16,7 @@ from src.conventions import UserError
 from src.training import distributed
 from src.training.keeper import NEWEST, find_newest, load_newest
 from src.training.logbook import check_writable
+from src.training.state import State
 
 RUNS = Path("runs")
 
@@ -60,6 +61,22 @@ def find_resumable(resume: str | None, out: Path | None) -> Path | None:
         print("nothing to resume: starting a new run")
         return None
     return max(found, key=lambda path: path.stat().st_mtime).with_name(NEWEST)
+
+
+def go_on(state: State, resumed: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Take back what was saved, and say what is not as it was."""
+    state.restore(resumed)
+    about = resumed["about"]
+    facts |= {key: about[key] for key in ("weights", "validation")}
+    print(f"resumed after epoch {state.epoch}" + (f" and {state.batch} batches" if state.batch else ""))
+    if state.batch and about["plan"] != facts["plan"]:
+        print(f"now {facts['plan']}, before {about['plan']}: the epoch begins anew")
+        state.begin_epoch()
+    if about.get("machine", facts["machine"]) != facts["machine"]:
+        print(
+            f"now on {facts['machine']}, before on {about['machine']}: "
+            "the run goes on correctly, but not bit for bit as it would have there"
+        )
 
 
 def how_to_go_on(options: Namespace) -> str:

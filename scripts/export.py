@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 from _network import open_network
-from _options import Parser, add_data_options, add_machine_options, add_weights_option, open_data
+from _options import Parser, add_data_options, add_machine_options, add_weights_option
 from _root import run
 from evaluate import report
 
+from _data import open_data
 from src.training import checkpoint
 from src.training.engine import choose_precision
 

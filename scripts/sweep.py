@@ -23,12 +23,12 @@ from _options import (
     as_preset,
     as_tokens,
     default_cache,
-    open_data,
     read_preset,
 )
 from _root import ROOT, run
 from evaluate import compare
 
+from _data import open_data
 from src.conventions import UserError
 from src.files import whole_file
 from src.network import rebuild

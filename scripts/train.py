@@ -6,7 +6,6 @@ python scripts/train.py --lr 2e-3 --augment
 from __future__ import annotations
 
 import math
-import os
 import shlex
 import sys
 import time
@@ -22,22 +21,17 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from _options import (
-    as_preset,
-    bar_options,
-    make_allowance,
-    make_training_parser,
-    open_data,
-)
-from _resume import as_typed, choose_run, how_to_go_on, name_folder
+from _options import as_preset, make_training_parser
+from _resume import as_typed, choose_run, go_on, how_to_go_on, name_folder
 from _root import run
 from evaluate import compare, report
 
+from _data import bar_options, decode, open_data
 from src.conventions import UserError
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
 from src.data.frame import Pairs
-from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Batch, Packed, Sizes, pack
+from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Batch
 from src.data.sources import Data
 from src.network import DepthNet, rebuild, summarize
 from src.training import checkpoint, distributed
@@ -211,39 +205,6 @@ def score(options: Namespace, data: Data, precision: Precision) -> None:
     )
     print(f"\nThe run is in {options.out}. Next:")
     print(f"  python {as_typed('evaluate.py')} {shlex.quote(str(path))}")
-
-
-def decode(frames: Pairs, sizes: Sizes, options: Namespace) -> Packed:
-    """Decode frames into the cache, with a bar and on all cores where there are many."""
-    workers = min(4, os.cpu_count() or 1) if len(frames) > 100 else 0
-    progress = partial(tqdm, desc=f"preparing {len(frames)} frames", **bar_options())
-    allowance = make_allowance(len(frames), options.max_bad)
-    return pack(
-        frames,
-        options.cache_dir,
-        sizes,
-        max_depth_m=options.max_depth,
-        workers=workers,
-        max_bad=allowance.allowed,
-        report=allowance.report,
-        progress=progress,
-    )
-
-
-def go_on(state: State, resumed: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Take back what was saved, and say what is not as it was."""
-    state.restore(resumed)
-    about = resumed["about"]
-    facts |= {key: about[key] for key in ("weights", "validation")}
-    print(f"resumed after epoch {state.epoch}" + (f" and {state.batch} batches" if state.batch else ""))
-    if state.batch and about["plan"] != facts["plan"]:
-        print(f"now {facts['plan']}, before {about['plan']}: the epoch begins anew")
-        state.begin_epoch()
-    if about.get("machine", facts["machine"]) != facts["machine"]:
-        print(
-            f"now on {facts['machine']}, before on {about['machine']}: "
-            "the run goes on correctly, but not bit for bit as it would have there"
-        )
 
 
 def draw_samples(

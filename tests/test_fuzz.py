@@ -176,7 +176,7 @@ def test_frames_and_packs(folder: Path, content: bytes, spoilt: str) -> None:
     shutil.rmtree(folder / "cache", ignore_errors=True)
     pairs = ListedPairs(read_rows(folder / "pairs.csv"), folder, {8: 25.5, 16: 1000, 32: 1e-38}, max_depth_m=10)
     frame = ends_well(lambda: pairs[1])
-    packed = pack(pairs, folder / "cache", Sizes(8, 4), max_depth_m=10, report=lambda line: None)
+    packed = pack(pairs, folder / "cache", Sizes(8, 4), max_depth_m=10)
     assert len(packed) == 1 + (frame is not None)
     assert set(packed.left_out) == ({1} if frame is None else set())
     batch = packed[range(len(packed))]
@@ -191,7 +191,7 @@ def test_packs_in_the_cache(folder: Path, spoilt: str, edits: list[tuple[str, in
         Image.new("L", (64, 48), 100).save(folder / "0-depth.png")
         (folder / "pairs.csv").write_text("0.png,0-depth.png\n1.png,1-depth.png\n")
     pairs = ListedPairs(read_rows(folder / "pairs.csv"), folder, {8: 25.5}, max_depth_m=10)
-    again = partial(pack, pairs, folder / "cache", Sizes(8, 4), max_depth_m=10, report=lambda line: None)
+    again = partial(pack, pairs, folder / "cache", Sizes(8, 4), max_depth_m=10)
     shutil.rmtree(folder / "cache", ignore_errors=True)
     again()
     (where,) = (folder / "cache").iterdir()

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, UserError
-from src.data.allowance import Allowance, to_stderr
+from src.data.allowance import Allowance
 from src.data.frame import Frame, Pairs, shrink_depth, shrink_image
 
 FORMAT = 2
@@ -94,22 +94,21 @@ def pack(
     sizes: Sizes,
     *,
     max_depth_m: float,
-    max_bad: int | float | None = None,
+    allowance: Allowance | None = None,
     workers: int = 0,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-    report: Callable[[str], None] = to_stderr,
 ) -> Packed:
     """Decode all frames into the cache, or take what an earlier run left there.
 
-    `progress` wraps the iteration, e.g. with a bar. A pack appears whole or not at all. `report` takes a line for
-    each frame that is left out, of which `max_bad` allows a number or a share (see `allowed_bad`).
+    `progress` wraps the iteration, e.g. with a bar. A pack appears whole or not at all. Frames that cannot be read are
+    left out as `allowance` allows, by default as `Allowance` does.
 
     **Raises**: UserError for one bad frame too many, or when none is left; for a file outside of the data root; and
     for a cache that cannot hold the pack.
     """
     key = hashlib.sha256(repr((FORMAT, pairs.fingerprint, len(pairs), sizes, max_depth_m)).encode()).hexdigest()[:20]
     folder = cache / f"pack-{key}"
-    allowance = Allowance(len(pairs), max_bad, report)
+    allowance = allowance or Allowance(len(pairs))
     packed = _reopen(folder, pairs, sizes)
     if packed is not None:
         for index, reason in packed.left_out.items():

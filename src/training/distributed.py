@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -21,6 +23,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from src.conventions import UserError
+
+START = timedelta(minutes=5)
+"""How long the processes wait for one another at the start."""
 
 PATIENCE = timedelta(hours=3)
 """How long the others wait while one process decodes the frames, or validates the larger share."""
@@ -50,15 +55,44 @@ def joined(device: str) -> Iterator[None]:
                 "Lower --nproc-per-node, or take --device cpu."
             )
         torch.cuda.set_device(local)
+    store, _rank, size = next(dist.rendezvous("env://", timeout=START))
     # Gloo stays at hand on GPUs, for what processes tell one another from the CPU.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
-    _rank = dist.get_rank()
+    backends = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    store = dist.PrefixStore(agree_on_name(store, _rank, size), store)
+    dist.init_process_group(backends, store=store, rank=_rank, world_size=size, timeout=PATIENCE)
     with contextlib.ExitStack() as silence:
         if not is_first():
             silence.enter_context(contextlib.redirect_stdout(silence.enter_context(open(os.devnull, "w"))))
         yield
     # Not where an exception passes: a process that fails must not wait for the others to say goodbye.
     dist.destroy_process_group()
+
+
+def agree_on_name(store: dist.Store, rank: int, world: int) -> str:
+    """Agree on a name that no earlier start of these processes had.
+
+    torchrun keeps one store over all restarts. Under the usual names, a process that comes back may find there where
+    a dead one listened, and wait for it (pytorch/pytorch#135712). So each asks the first one under a name of its own,
+    and that one answers until all have heard it.
+    """
+    own = uuid.uuid4().hex
+    if rank:
+        store.set(f"asks/{rank}", own)
+        name = store.get(f"answer/{own}").decode()
+        store.set(f"heard/{name}/{rank}", "")
+        return name
+    waiting = set(range(1, world))
+    until = time.monotonic() + START.total_seconds()
+    while waiting:
+        for asking in waiting:
+            # What asks may also be dead by now: its successor asks in its place.
+            if store.check([f"asks/{asking}"]):
+                store.set(f"answer/{store.get(f'asks/{asking}').decode()}", own)
+        time.sleep(0.05)
+        waiting = {asking for asking in waiting if not store.check([f"heard/{own}/{asking}"])}
+        if time.monotonic() > until:
+            raise RuntimeError(f"processes {sorted(waiting)} of {world} did not start within {START}")
+    return own
 
 
 def world() -> int:

@@ -114,7 +114,7 @@ def train_epoch(
     before = [buffer.clone() for buffer in statistics]
     state.losses = state.losses.to(precision.device)
     optimizer.zero_grad(set_to_none=True)
-    unsound = torch.zeros((), device=precision.device)
+    tally = torch.zeros(3, device=precision.device)  # a step's losses: their sum, how many, and how many unsound ones
     for batch in batches:
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
         with precision.autocast():
@@ -122,14 +122,15 @@ def train_epoch(
         value = loss(prediction.float(), target, batch.valid, distributed.mean)
         scaler.scale(value / accumulate).backward()
         finite = value.detach().isfinite()
-        state.losses += torch.stack([value.detach().where(finite, 0), finite])
-        unsound += ~finite
+        tally += torch.stack([value.detach().where(finite, 0), finite, ~finite])
         state.batch += 1
         if state.batch % accumulate == 0:
             scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
-            # The one value that the host waits for at each step: whether to make it.
-            if distributed.total(unsound + ~norm.isfinite()).item() == 0:
+            tally[2] += ~norm.isfinite()
+            tally = distributed.total(tally)
+            state.losses += tally[:2]
+            if tally[2].item() == 0:  # the one value that the host waits for at each step: whether to make it
                 scaler.step(optimizer)
                 state.advance()
                 _copy(statistics, before)
@@ -144,7 +145,7 @@ def train_epoch(
                     f"epoch {state.epoch + 1}: loss or gradient was not finite in {PATIENCE_STEPS} steps in a row, the "
                     f"last time on {name_batch(state.batch - 1)}. Look at these frames, or try a lower --lr."
                 )
-            unsound.zero_()
+            tally.zero_()
             optimizer.zero_grad(set_to_none=True)
             after_step()
         if state.batch % HOST_READ_BATCHES == 0:
@@ -158,7 +159,7 @@ def _copy(source: list[Tensor], target: list[Tensor]) -> None:
 
 
 def _mean_loss(state: State) -> float:
-    total, count = distributed.total(state.losses).tolist()
+    total, count = state.losses.tolist()
     return total / count if count else math.nan
 
 

@@ -46,8 +46,7 @@ class Logbook:
             "environment.json": json.dumps(environment(), indent=2) + "\n",
         }
         kept = list(_read(self._path, epochs)) if self._path.exists() else []
-        if self._path.exists():
-            texts[self._path.name] = "".join(json.dumps(line) + "\n" for line in kept)
+        texts[self._path.name] = "".join(json.dumps(line) + "\n" for line in kept)
         for name, text in texts.items():
             with whole_file(folder / name) as unfinished:
                 unfinished.write_text(text, encoding="utf-8")

@@ -1,8 +1,11 @@
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 
 from src.conventions import UserError
 from src.data.augment import Augmentation, augment
@@ -110,3 +113,18 @@ def test_a_sample_keeps_the_whole_truth_and_its_border(nyu_folder: Path) -> None
     assert sample.truth_m.shape == (96, 128)
     assert sample.small_truth_m.shape == (56, 56)
     assert (sample.small_truth_m > 0).all()
+
+
+ABANDONED = """
+import sys, torch
+from src.data.batches import _load
+frames = [(torch.zeros(1),) * 3] * 1000
+batches = _load(frames, range(1000), torch.device("cpu"), workers=2)
+next(batches)
+sys.exit("a mistake")  # while the batches, like those that a traceback holds, are still there
+"""
+
+
+def test_workers_of_an_abandoned_epoch_end_with_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", ABANDONED], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.stderr == "a mistake\n"

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from src.conventions import UserError
+from src.data.allowance import Allowance
 from src.data.frame import Refused, shrink_depth, shrink_image
 from src.data.nyu import open_nyu
 from src.data.packed import VALIDATION_SIZES, Packed, Sizes, pack
@@ -64,11 +65,18 @@ class Run:
         self.said: list[str] = []
         self.decoded = 0
 
-    def pack(self, **options: Any) -> Packed:
+    def pack(self, max_bad: int | float | None = None, workers: int = 0) -> Packed:
         self.said, self.decoded = [], 0
         pairs = open_nyu(self.root, "test", validation=0.1)
-        sizes = Sizes(64, 32)
-        return pack(pairs, self.cache, sizes, max_depth_m=10, progress=self.count, report=self.said.append, **options)
+        return pack(
+            pairs,
+            self.cache,
+            Sizes(64, 32),
+            max_depth_m=10,
+            allowance=Allowance(len(pairs), max_bad, self.said.append),
+            workers=workers,
+            progress=self.count,
+        )
 
     def count(self, items: Iterable[Any]) -> Iterable[Any]:
         for item in items:

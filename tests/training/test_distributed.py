@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import ranks
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from src.training import distributed
@@ -54,6 +56,22 @@ def test_processes_agree_share_and_add_up(together: list[dict[str, Any]]) -> Non
         assert each["shared"] == "from 0"
         assert (each["total"], each["mean"]) == ([2, 1], [1, 0.5])
         assert each["first came first"]
+
+
+def test_processes_that_come_back_meet_under_a_new_name_not_at_what_the_dead_ones_left() -> None:
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+
+    def start(rank: int) -> str:
+        own = dist.TCPStore("localhost", store.port, is_master=False)
+        return distributed.agree_on_name(own, rank, 3)
+
+    store.set("asks/2", "one that died while it waited")
+    names = set()
+    for _ in range(5):
+        with ThreadPoolExecutor(3) as pool:
+            (name,) = set(pool.map(start, (2, 0, 1), timeout=60))
+        names.add(name)
+    assert len(names) == 5
 
 
 def test_alone_nothing_changes() -> None:

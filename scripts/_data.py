@@ -1,0 +1,58 @@
+"""From options to frames: which data, how many of them may be bad, and the wait while they are decoded."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from functools import partial
+from typing import Any
+
+from tqdm import tqdm
+
+from src.conventions import MAX_DEPTH_M
+from src.data.allowance import Allowance, parse_max_bad
+from src.data.frame import Pairs
+from src.data.packed import Packed, Sizes, pack
+from src.data.sources import Data, choose_data
+from src.training.distributed import is_first
+
+
+def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
+    """Settle on the data that the options ask for, and say so, unmissably."""
+    if options.data in ("auto", "nyu") and options.data_dir is None:
+        print("looking for NYU Depth V2 …", flush=True)
+    data = choose_data(
+        options.data,
+        options.data_dir,
+        validation=options.validation,
+        depth_scale=options.depth_scale,
+        max_depth_m=max_depth_m,
+    )
+    name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos", "csv": "your csv"}[data.kind]
+    print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)
+    return data
+
+
+def make_allowance(count: int, max_bad: str | None) -> Allowance:
+    """Allow so many bad frames of `count`, and name each on a line of its own; one process does so for all."""
+    report = partial(tqdm.write, file=sys.stderr) if is_first() else lambda line: None
+    return Allowance(count, None if max_bad is None else parse_max_bad(max_bad), report)
+
+
+def decode(frames: Pairs, sizes: Sizes, options: Namespace) -> Packed:
+    """Decode frames into the cache, with a bar and on all cores where there are many."""
+    return pack(
+        frames,
+        options.cache_dir,
+        sizes,
+        max_depth_m=options.max_depth,
+        allowance=make_allowance(len(frames), options.max_bad),
+        workers=min(4, os.cpu_count() or 1) if len(frames) > 100 else 0,
+        progress=partial(tqdm, desc=f"preparing {len(frames)} frames", **bar_options()),
+    )
+
+
+def bar_options() -> dict[str, Any]:
+    """Redraw progress bars often where somebody watches, rarely in a log file; only the first process has one."""
+    return {"unit": " img", "mininterval": 0.2 if sys.stderr.isatty() else 30, "disable": not is_first()}
