@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from _data import open_data
+
 from src.data.frame import enlarge_depth
 from src.data.photos import Photo, view
 from src.data.sources import Data

@@ -11,11 +11,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from _data import bar_options, make_allowance
 from _network import open_its_data, open_network
 from _options import Parser, add_data_options, add_machine_options, add_max_bad_option, add_weights_option
 from _root import run
 
-from _data import bar_options, make_allowance
 from src.data.batches import EvaluationSamples, make_sample
 from src.data.frame import Pairs
 from src.network import DepthNet

@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from _data import open_data
 from _network import open_network
 from _options import Parser, add_data_options, add_machine_options, add_weights_option
 from _root import run
 from evaluate import report
 
-from _data import open_data
 from src.training import checkpoint
 from src.training.engine import choose_precision
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from _data import bar_options, open_data
 from _options import Parser, add_data_options
 from _root import run
 
-from _data import bar_options, open_data
 from src.conventions import UserError
 from src.data.frame import Pairs
 from src.data.sources import SPLITS

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from _data import bar_options
 from _network import Opened, estimate, open_network
 from _options import POSITIVE, Parser, add_fov_option, add_machine_options, add_weights_option
 from _root import run
 
-from _data import bar_options
 from src.conventions import UserError
 from src.data.frame import shrink_image
 from src.data.photos import find_inputs, is_video, make_photo, read_photo

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from _data import open_data
 from _options import (
     COUNT,
     INDEX,
@@ -28,7 +29,6 @@ from _options import (
 from _root import ROOT, run
 from evaluate import compare
 
-from _data import open_data
 from src.conventions import UserError
 from src.files import whole_file
 from src.network import rebuild

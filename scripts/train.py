@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from _data import bar_options, decode, open_data
 from _options import as_preset, make_training_parser
 from _resume import as_typed, choose_run, go_on, how_to_go_on, name_folder
 from _root import run
 from evaluate import compare, report
 
-from _data import bar_options, decode, open_data
 from src.conventions import UserError
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from _data import bar_options
 from _network import Opened, estimate, open_its_data, open_network
 from _options import COUNT, Parser, add_data_options, add_fov_option, add_machine_options, add_weights_option, number
 from _root import run
 
-from _data import bar_options
 from src.conventions import NYU_INTRINSICS, UserError
 from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo, shrink_photo
 from src.training.engine import Precision, choose_precision
