@@ -10,6 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+import _root  # noqa: F401 (puts src on the path)
+
 from src.conventions import MAX_DEPTH_M
 from src.data.allowance import Allowance, parse_max_bad
 from src.data.frame import Pairs
