@@ -16,7 +16,7 @@ from src.conventions import MAX_DEPTH_M
 from src.data.allowance import Allowance, parse_max_bad
 from src.data.frame import Pairs
 from src.data.packed import Packed, Sizes, pack
-from src.data.sources import Data, choose_data
+from src.data.sources import ROOMS, Data, choose_data
 from src.training.distributed import is_first
 
 
@@ -30,6 +30,7 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
         validation=options.validation,
         depth_scale=options.depth_scale,
         max_depth_m=max_depth_m,
+        rooms=getattr(options, "rooms", ROOMS["train"]),
     )
     name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos", "csv": "your csv"}[data.kind]
     print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)

@@ -15,7 +15,7 @@ from _root import ROOT
 
 from src.conventions import MAX_DEPTH_M, UserError
 from src.data.allowance import parse_max_bad
-from src.data.sources import KINDS, default_cache
+from src.data.sources import KINDS, ROOMS, default_cache
 from src.network.encoder import EMBEDDED_ENCODER
 from src.training.checkpoint import WEIGHTS
 from src.training.engine import AMP, DEVICES
@@ -140,6 +140,8 @@ def add_data_options(parser: argparse.ArgumentParser, *, kind: str | None, valid
     add("--depth-scale", type=POSITIVE, metavar="UNITS", help="csv: how many stored units make a metre")
     what = "share of the training frames, in whole scenes, held out"
     add("--validation", type=SHARE, default=validation, metavar="SHARE", help=what)
+    if kind:
+        add("--rooms", type=COUNT, default=ROOMS["train"], metavar="N", help="rooms: how many to generate for training")
     add("--limit", type=COUNT, metavar="N", help="take only the first N frames of each split, for a quick try")
 
 
@@ -169,6 +171,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--encoder", default=EMBEDDED_ENCODER, metavar="NAME", help="any EfficientNet of timm")
     add("--pretrained", action=switch, default=True, help="start the encoder from ImageNet weights")
+    what = "keep ImageNet's statistics in the encoder's norms, where training pictures are no photos"
+    add("--keep-norms", action=switch, default=False, help=what)
     add("--target", choices=TARGETS, default="metric", help="depth / --max-depth, or / the image's own maximum")
     add("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help="the depth in metres that is 1")
 

@@ -81,6 +81,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         held_out = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
         torch.manual_seed(options.seed)
         network = DepthNet(options.encoder, pretrained=options.pretrained and resumed is None)
+        network.encoder.keeps_norms = options.keep_norms
         decoded = decode(frames, TRAINING_SIZES, options)
         held_out_decoded = decode(held_out, VALIDATION_SIZES, options) if held_out else None
     how = Augmentation() if options.augment else Augmentation.none()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.conventions import MAX_DEPTH_M, Intrinsics
 from src.data.frame import Frame
 from src.data.raycast import TINY, Box, Camera, Piece, Vec3, all_boxes, cast_rays, cross, invert, slab, trace, turn
-from src.data.textures import RGB, Film, Floats, blend
+from src.data.textures import RGB, Film, Floats, blend, weather
 
 MARGIN = 1e-3
 """Widens what a piece may cover as seen from a lamp, so that rounding loses none of its shadow."""
@@ -46,6 +46,8 @@ class Room:
     ambient: RGB
     camera: Camera
     film: Film
+    softness: float = 0.0
+    """Over how much of the picture's height the edge of a shadow fades."""
 
 
 def render(room: Room, intrinsics: Intrinsics) -> Frame:
@@ -76,19 +78,36 @@ def _light(room: Room, depth_m: Floats, number: NDArray[np.int16], intrinsics: I
         near = np.clip(np.minimum(point, side - point) / CORNER_REACH_M, 0, 1)
         open_sky *= 1 - CORNER_SHADE * (1 - near) * (1 - near)
     light = [level * open_sky for level in room.ambient]
+    reach_px = int(room.softness * intrinsics.height_px / 2 + 0.5)
     for lamp in room.lamps:
         to = [point - start for point, start in zip(points, lamp.position, strict=True)]
         square = to[0] * to[0] + to[1] * to[1] + to[2] * to[2]
         facing = -(to[0] * normal[0] + to[1] * normal[1] + to[2] * normal[2])
         lit = np.flatnonzero(facing > 0)
-        lit = lit[~_shadowed(room.pieces, lamp.position, [axis[lit] for axis in to])]
-        reaching = facing[lit] / (np.sqrt(square[lit]) * (square[lit] + LAMP_SIZE_M2))
+        dark = np.zeros(depth_m.size, np.int32)
+        dark[order[lit]] = _shadowed(room.pieces, lamp.position, [axis[lit] for axis in to])
+        open_way = 1 - _fade(dark.reshape(depth_m.shape), reach_px).ravel()[order[lit]]
+        reaching = facing[lit] * open_way / (np.sqrt(square[lit]) * (square[lit] + LAMP_SIZE_M2))
         for channel, power in zip(light, lamp.power, strict=True):
             channel[lit] += power * reaching
     image = np.zeros((3, depth_m.size), np.float32)
     for plane, channel, colour in zip(image, light, albedo, strict=True):
         plane[order] = (channel + glow) * colour
     return image.reshape(3, *depth_m.shape)
+
+
+def _fade(dark: NDArray[np.int32], reach_px: int) -> Floats:
+    """Average a mask over a square around each pixel. Sums of integers come out the same everywhere.
+
+    **Shape**: (H, W) -> the same.
+    """
+    side = 2 * reach_px + 1
+    if reach_px:
+        for _ in range(2):
+            padded = np.pad(dark.T, ((reach_px + 1, reach_px), (0, 0)), mode="edge")
+            total = padded.cumsum(axis=0, dtype=np.int32)
+            dark = total[side:] - total[:-side]
+    return dark.astype(np.float32) * np.float32(1 / (side * side))
 
 
 def _surfaces(
@@ -110,21 +129,44 @@ def _surfaces(
         x, y, z = (ray[part] for ray in rays)
         x, y = cos * x + sin * y, cos * y - sin * x
         inverse = invert((x, y, z))
-        enter = [slab(box, origin, inverse, axis)[0] for axis in range(3)]
-        on_x = (enter[0] >= enter[1]) & (enter[0] >= enter[2])
-        on_y = ~on_x & (enter[1] >= enter[2])
-        on_z = ~(on_x | on_y)
-        out_x, out_y, out_z = (np.where(on, -np.sign(ray), 0) for on, ray in ((on_x, x), (on_y, y), (on_z, z)))
-        normal[0, part], normal[1, part] = cos * out_x - sin * out_y, sin * out_x + cos * out_y
-        normal[2, part] = out_z
+        local, (on_x, on_y, on_z) = _facing(box, origin, (x, y, z), inverse, t)
+        normal[0, part], normal[1, part] = cos * local[0] - sin * local[1], sin * local[0] + cos * local[1]
+        normal[2, part] = local[2]
         u = np.where(on_x, origin[1] + t * y, origin[0] + t * x)
         v = np.where(on_z, origin[1] + t * y, origin[2] + t * z)
         slant = np.abs(np.where(on_x, x, np.where(on_y, y, z)))
-        mix = blend(box.material, u, v, np.divide(t, intrinsics.fx_px * np.maximum(slant, 0.1)))
+        pixel = np.divide(t, intrinsics.fx_px * np.maximum(slant, 0.1))
+        mix, factor = blend(box.material, u, v, pixel), weather(box.material, u, v, pixel)
         for plane, one, other in zip(albedo, box.material.colour, box.material.second, strict=True):
-            plane[part] = one + (other - one) * mix
+            plane[part] = (one + (other - one) * mix) * factor
         glow[part] = box.material.glow
     return albedo, normal, glow
+
+
+def _facing(
+    box: Box, origin: Vec3, ray: Sequence[Floats], inverse: Sequence[Floats], t: Floats
+) -> tuple[list[Floats], list[NDArray[np.bool_]]]:
+    """Give the normals where rays meet a solid after `t`, and the axis that each is nearest to."""
+    if box.shape == "box":
+        enter = [slab(box, origin, inverse, axis)[0] for axis in range(3)]
+        on_x = (enter[0] >= enter[1]) & (enter[0] >= enter[2])
+        on_y = ~on_x & (enter[1] >= enter[2])
+        on = [on_x, on_y, ~(on_x | on_y)]
+        return [np.where(here, -np.sign(along), 0) for here, along in zip(on, ray, strict=True)], on
+    out = []
+    for low, high, start, along in zip(box.low, box.high, origin, ray, strict=True):
+        half = (high - low) / 2
+        out.append((start - (low + half) + t * along) * np.float32(1 / (half * half)))
+    if box.shape == "cylinder":
+        top = slab(box, origin, inverse, 2)[0] >= t * np.float32(1 - 1e-5)
+        out[2] = np.where(top, -np.sign(ray[2]), 0)
+        out[0], out[1] = np.where(top, 0, out[0]), np.where(top, 0, out[1])
+    length = np.sqrt(out[0] * out[0] + out[1] * out[1] + out[2] * out[2]) + TINY
+    out = [np.divide(axis, length, dtype=np.float32) for axis in out]
+    size = [np.abs(axis) for axis in out]
+    on_z = (size[2] >= size[0]) & (size[2] >= size[1])
+    on_x = ~on_z & (size[0] >= size[1])
+    return out, [on_x, ~(on_x | on_z), on_z]
 
 
 def _shadowed(pieces: Sequence[Piece], lamp: Vec3, to: Sequence[Floats]) -> NDArray[np.bool_]:
@@ -136,7 +178,7 @@ def _shadowed(pieces: Sequence[Piece], lamp: Vec3, to: Sequence[Floats]) -> NDAr
     for piece in pieces:
         origin, (cos, sin) = piece.locate(lamp), turn(piece.yaw_deg)
         open_ways = ~dark
-        low, high = piece.bounds()
+        low, high = piece.bounds
         near, far = lamp[2] - high[2], lamp[2] - low[2]
         if near > 0:
             # Seen from the lamp, a piece below it covers a rectangle at most: look there only.

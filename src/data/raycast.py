@@ -1,7 +1,7 @@
-"""Boxes and a camera: exact depth by casting one ray through the centre of every pixel.
+"""Solids and a camera: exact depth by casting one ray through the centre of every pixel.
 
-World: metres, x and y along the floor, z up, the room's inner corner at the origin. Every surface is
-a face of a box that is upright and turned about z; walls, floor and ceiling are boxes too.
+World: metres, x and y along the floor, z up, the room's inner corner at the origin. Every surface belongs to a box,
+or to a cylinder or an ellipsoid that fills one; boxes are upright and turned about z. Walls are boxes too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,19 @@ def turn(degrees: float) -> tuple[float, float]:
     return round(math.cos(math.radians(degrees)), 9), round(math.sin(math.radians(degrees)), 9)
 
 
+Shape = Literal["box", "cylinder", "ellipsoid"]
+
+
 class Box(NamedTuple):
-    """A solid between two corners, in the frame of its piece."""
+    """A solid between two corners, in the frame of its piece: all of the box, or what is round and touches its faces.
+
+    A cylinder stands upright.
+    """
 
     low: Vec3
     high: Vec3
     material: Material
+    shape: Shape = "box"
 
 
 @dataclass(frozen=True)
@@ -67,10 +74,11 @@ class Piece:
         (x, y, z), (x2, y2, z2) = map(min, zip(*lows, strict=True)), map(max, zip(*highs, strict=True))
         return Box((x, y, z), (x2, y2, z2), self.boxes[0].material)
 
+    @cached_property
     def bounds(self) -> tuple[Vec3, Vec3]:
         """Bound the piece along the world's axes."""
         (x0, y0, z0), (cos, sin) = self.origin, turn(self.yaw_deg)
-        low, high, _ = self.hull
+        low, high = self.hull[:2]
         xs = [cos * x - sin * y for x in (low[0], high[0]) for y in (low[1], high[1])]
         ys = [sin * x + cos * y for x in (low[0], high[0]) for y in (low[1], high[1])]
         return (x0 + min(xs), y0 + min(ys), z0 + low[2]), (x0 + max(xs), y0 + max(ys), z0 + high[2])
@@ -157,14 +165,43 @@ def invert(rays: Sequence[Floats]) -> list[Floats]:
 
 
 def cross(box: Box, origin: Vec3, inverse: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Find where rays from one origin enter and leave a box; they miss it where they leave before they enter.
+    """Find where rays from one origin enter and leave a solid; they miss it where they leave before they enter.
 
     `inverse` holds one over the rays' coordinates. **Source**: the slab method, Kay and Kajiya 1986.
     """
-    near, far = slab(box, origin, inverse, 0)
-    for axis in (1, 2):
+    if box.shape == "ellipsoid":
+        return pierce(box, origin, inverse, 3)
+    if box.shape == "cylinder":
+        near, far = pierce(box, origin, inverse, 2)
+        flat: tuple[int, ...] = (2,)
+    else:
+        near, far = slab(box, origin, inverse, 0)
+        flat = (1, 2)
+    for axis in flat:
         enter, leave = slab(box, origin, inverse, axis)
         near, far = np.maximum(near, enter, out=near), np.minimum(far, leave, out=far)
+    return near, far
+
+
+def pierce(box: Box, origin: Vec3, inverse: Sequence[Floats], axes: int) -> tuple[Floats, Floats]:
+    """Find where rays enter and leave the ellipse (2 axes, any height) or ellipsoid (3) that fills a box."""
+    # In units of its half axes, the solid is a circle or a ball around 0.
+    half = [(high - low) / 2 for low, high in zip(box.low, box.high, strict=True)][:axes]
+    start = [np.float32((o - low) / h - 1) for o, low, h in zip(origin, box.low, half, strict=False)]
+    ray = [np.divide(1, one * np.float32(h), dtype=np.float32) for one, h in zip(inverse, half, strict=False)]
+    square, ahead, aside = ray[0] * ray[0], start[0] * ray[0], start[0] * ray[1] - start[1] * ray[0]
+    square, ahead, aside = square + ray[1] * ray[1], ahead + start[1] * ray[1], aside * aside
+    if axes == 3:
+        square, ahead = square + ray[2] * ray[2], ahead + start[2] * ray[2]
+        for one, other in ((1, 2), (2, 0)):
+            part = start[one] * ray[other] - start[other] * ray[one]
+            aside = aside + part * part
+    # The squared root of the quadratic equation, by Lagrange's identity: no difference of large numbers.
+    root = square - aside
+    missed = root < 0
+    root = np.sqrt(np.where(missed, 0, root))
+    near, far = (-ahead - root) / square, (-ahead + root) / square
+    near[missed], far[missed] = np.inf, -np.inf
     return near, far
 
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
+from src.data.fittings import door, picture, window
 from src.data.frame import Frame
-from src.data.furniture import FREE, THEMES, WHITE, Draw, Rng, bath, block, door, picture, window
+from src.data.furniture import basin
 from src.data.lighting import Lamp, Room, render
-from src.data.raycast import Box, Camera, Piece, Vec3
+from src.data.parts import WHITE, Rng, Span, block
+from src.data.raycast import TINY, Box, Camera, Piece, Vec3, turn
 from src.data.textures import Film, Material, between, floor, pick, tiles, wall, wood
+from src.data.themes import FREE, HANGING, THEMES, Draw
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever a seed gives other bytes than before: caches and published figures depend on it."""
 
 SPLITS = ("train", "val", "test")
 
-MOST_PIECES = 16
+MOST_PIECES = 26
 WALL_THICKNESS_M = 0.2
 GAP_M = 0.005
 """Between furniture and walls, and between one piece and the next."""
@@ -67,28 +72,34 @@ class RoomPairs:
 
 def make_room(rng: Rng) -> Room:
     """Draw a room: its size and use, the camera, the lamps, then pieces wherever they still fit."""
-    (shortest, longest), needed, menu = pick(rng, THEMES)
-    size = between(rng, shortest, longest), between(rng, shortest, longest), between(rng, 2.3, 3.2)
-    walls = tiles(rng) if bath in needed and rng.random() < 0.7 else wall(rng)
+    theme = pick(rng, THEMES)
+    one, other = (between(rng, *span) for span in theme.sides_m)
+    size = (*pick(rng, ((one, other), (other, one))), between(rng, 2.3, 3.2))
+    walls = tiles(rng) if basin in theme.needed and rng.random() < 0.7 else wall(rng)
+    shell, doorways = _shell(rng, size, walls)
     camera, taken = _stand(rng, size)
+    taken += doorways
     lamps, pieces = _hang_lamps(rng, size)
     for x, y, z in (lamp.position for lamp in lamps):
         # A lamp inside a wardrobe would light nothing.
         taken.append(((x - 0.2, y - 0.2, z - 0.2), (x + 0.2, y + 0.2, size[2])))
 
-    draws: list[Draw] = [door, *needed]
+    draws: list[Draw] = [door, *theme.needed]
     if rng.random() < 0.3:
         draws.insert(0, lambda rng: [block(walls, between(rng, 0.3, 1.2), (0, between(rng, 0.2, 0.8)), (0, size[2]))])
     draws += [pick(rng, (picture, picture, window)) for _ in range(1 + int(rng.random() * 3))]
-    draws += [pick(rng, menu) for _ in range(5 + int(rng.random() * (2 + size[0] * size[1] / 2)))]
-    for draw in draws[: MOST_PIECES - len(pieces)]:
-        piece = _place(rng, tuple(draw(rng)), size, taken, against_wall=draw not in FREE or rng.random() < 0.3)
+    draws += [pick(rng, theme.menu) for _ in range(8 + int(rng.random() * (6 + size[0] * size[1] / 2)))]
+    close = [pick(rng, (*theme.needed, *theme.menu)) for _ in range(int(rng.random() * 5))]
+    for number, draw in enumerate([*close, *draws][: MOST_PIECES - len(pieces)]):
+        near = camera if number < len(close) and draw not in HANGING else None
+        against_wall = not near and (draw not in FREE or rng.random() < 0.3)
+        piece = _place(rng, tuple(draw(rng)), size, taken, against_wall=against_wall, near=near)
         if piece:
             pieces.append(piece)
-            taken.append(piece.bounds())
+            taken.append(piece.bounds)
     level = between(rng, 0.08, 0.35)
     red, green, blue = (level * between(rng, 0.9, 1.0) * (0.4 + 0.6 * c) for c in walls.colour)
-    return Room(size, _shell(rng, size, walls), tuple(pieces), lamps, (red, green, blue), camera, _load_film(rng))
+    return Room(size, shell, tuple(pieces), lamps, (red, green, blue), camera, _load_film(rng), between(rng, 0, 0.03))
 
 
 def _stand(rng: Rng, size: Vec3) -> tuple[Camera, list[Bounds]]:
@@ -104,11 +115,11 @@ def _stand(rng: Rng, size: Vec3) -> tuple[Camera, list[Bounds]]:
         ahead_x, ahead_y, _ = camera.axes()[2]
         if 0 < x + ahead_x * VIEW_M < size[0] and 0 < y + ahead_y * VIEW_M < size[1]:
             break
-    body, reach = min(0.35, 0.13 * min(size[:2])), min(0.75, 0.3 * min(size[:2]))
+    body, reach = min(0.35, 0.13 * min(size[:2])), min(0.6, 0.3 * min(size[:2]))
     x2, y2 = x + ahead_x * reach, y + ahead_y * reach
     return camera, [
         ((x - body, y - body, 0.0), (x + body, y + body, size[2])),
-        ((x2 - 0.3, y2 - 0.3, 0.45), (x2 + 0.3, y2 + 0.3, size[2])),
+        ((x2 - 0.25, y2 - 0.25, 0.8), (x2 + 0.25, y2 + 0.25, size[2])),
     ]
 
 
@@ -129,15 +140,21 @@ def _hang_lamps(rng: Rng, size: Vec3) -> tuple[tuple[Lamp, ...], list[Piece]]:
 
 
 def _place(
-    rng: Rng, boxes: tuple[Box, ...], size: Vec3, taken: Sequence[Bounds], *, against_wall: bool
+    rng: Rng,
+    boxes: tuple[Box, ...],
+    size: Vec3,
+    taken: Sequence[Bounds],
+    *,
+    against_wall: bool,
+    near: Camera | None = None,
 ) -> Piece | None:
-    """Try some places; None when the piece fits in none of them."""
+    """Try some places, at a wall, anywhere, or before a camera; None when the piece fits in none of them."""
     for _ in range(12):
         side = int(rng.random() * 4)
         yaw = side * 90.0 if against_wall else between(rng, 0, 360)
         if boxes[0].low[2] == 0 and rng.random() < 0.25:
             yaw += between(rng, -5, 5)
-        low, high = Piece(boxes, yaw_deg=yaw).bounds()
+        low, high = Piece(boxes, yaw_deg=yaw).bounds
         spare = [length - (b - a) - 2 * GAP_M for a, b, length in zip(low, high, size, strict=True)][:2]
         if min(spare) < 0 or high[2] > size[2]:
             continue
@@ -145,9 +162,19 @@ def _place(
         if against_wall:
             # A piece's back is its own y = 0: unturned it stands at the wall y = 0, turned once at x = size[0].
             share[1 - side % 2] = (0.0, 1.0, 1.0, 0.0)[side]
+        if near:
+            cos, sin = turn(round(near.heading_deg + between(rng, -35, 35), 3))
+            away = between(rng, 0.8, 2.5)
+            ahead = near.position[0] + away * cos, near.position[1] + away * sin
+            share = [
+                (at - (b - a) / 2 - GAP_M) / max(free, TINY)
+                for at, a, b, free in zip(ahead, low, high, spare, strict=False)
+            ]
+            if min(share) < 0 or max(share) > 1:
+                continue
         x, y = (GAP_M + s * free - a for s, free, a in zip(share, spare, low, strict=False))
         piece = Piece(boxes, (x, y, 0.0), yaw)
-        if not any(_overlap(piece.bounds(), other) for other in taken):
+        if not any(_overlap(piece.bounds, other) for other in taken):
             return piece
     return None
 
@@ -156,32 +183,74 @@ def _overlap(one: Bounds, other: Bounds) -> bool:
     return all(one[0][k] < other[1][k] + GAP_M and other[0][k] < one[1][k] + GAP_M for k in range(3))
 
 
-def _shell(rng: Rng, size: Vec3, walls: Material) -> Piece:
-    """Close the room: floor, ceiling, four walls of which one may be another colour, skirting."""
+def _shell(rng: Rng, size: Vec3, walls: Material) -> tuple[Piece, list[Bounds]]:
+    """Close the room: floor, ceiling, walls of which one may be another colour, one may open into the next room.
+
+    Also return what must stay free of furniture, so that the opening can be seen.
+    """
     (w, d, h), t, ground = size, WALL_THICKNESS_M, floor(rng)
     accent = wall(rng) if rng.random() < 0.25 else walls
     white = Material(*WHITE, size_m=1.0)
     boxes = [
         Box((-t, -t, -t), (w + t, d + t, 0), tiles(rng) if walls.pattern == "tiles" else ground),
         Box((-t, -t, h), (w + t, d + t, h + t), white),
-        *(Box((x, -t, 0), (x + t, d + t, h), m) for x, m in ((-t, walls), (w, accent))),
-        *(Box((-t, y, 0), (w + t, y + t, h), walls) for y in (-t, d)),
     ]
-    if rng.random() < 0.7:
+    opened, free = int(rng.random() * 8), []
+    for side in range(4):
+        surface = accent if side == 1 else walls
+        if side == opened:
+            parts, before = _open(rng, size, side, surface, white)
+            boxes += parts
+            free.append(before)
+        else:
+            boxes.append(_across(size, side, (0, t), (-t, size[1 - side // 2] + t), (0, h), surface))
+    if not free and rng.random() < 0.7:
         # Thinner than the gap behind furniture, so that they do not cut into it.
         top, edge, trim = between(rng, 0.05, 0.12), 0.8 * GAP_M, pick(rng, (white, wood(rng)))
-        boxes += [Box((x, 0, 0), (x + edge, d, top), trim) for x in (0, w - edge)]
-        boxes += [Box((0, y, 0), (w, y + edge, top), trim) for y in (0, d - edge)]
-    return Piece(tuple(boxes))
+        boxes += [_across(size, side, (-edge, 0), (0, size[1 - side // 2]), (0, top), trim) for side in range(4)]
+    return Piece(tuple(boxes)), free
+
+
+def _across(size: Vec3, side: int, out: Span, along: Span, z: Span, surface: Material) -> Box:
+    """Cut a box at a wall, so far out of the room, so far along it. Sides 0 to 3 are x = 0, x = w, y = 0, y = d."""
+    axis = side // 2
+    reach = sorted(size[axis] + each if side % 2 else -each for each in out)
+    x, y = (reach, along) if axis == 0 else (along, reach)
+    return Box((x[0], y[0], z[0]), (x[1], y[1], z[1]), surface)
+
+
+def _open(rng: Rng, size: Vec3, side: int, surface: Material, white: Material) -> tuple[list[Box], Bounds]:
+    """Build a wall with a doorway or a wide opening, and what lies behind it; also what stays free before it."""
+    length, h, t = size[1 - side // 2], size[2], WALL_THICKNESS_M
+    half = min(pick(rng, (0.42, 0.48, between(rng, 0.5, 1.6))), 0.4 * length)
+    middle, top = between(rng, half, length - half), pick(rng, (2.05, 2.05, h - 0.15))
+    low, high, far = middle - half - between(rng, 0, 2), middle + half + between(rng, 0, 2), between(rng, 1.0, 5.0)
+    other = replace(wall(rng), glow=between(rng, 0, 0.3))
+    part = partial(_across, size, side)
+    boxes = [
+        part((0, t), (-t, middle - half), (0, h), surface),
+        part((0, t), (middle + half, length + t), (0, h), surface),
+        part((0, t), (middle - half, middle + half), (top, h), surface),
+        part((0, far), (low, high), (-t, 0), floor(rng)),
+        part((0, far), (low, high), (h, h + t), white),
+        part((t, far), (low - t, low), (0, h), other),
+        part((t, far), (high, high + t), (0, h), other),
+        part((far, far + t), (low - t, high + t), (0, h), other),
+    ]
+    before = part((-0.5, 0), (middle - half, middle + half), (0, top), white)
+    return boxes, (before.low, before.high)
 
 
 def _load_film(rng: Rng) -> Film:
     return Film(
-        brightness=between(rng, 0.04, 0.2),
+        brightness=between(rng, 0.03, 0.16),
         balance=(between(rng, 0.85, 1.5), 1.0, between(rng, 0.8, 1.45)),
+        saturation=between(rng, 0.45, 1.0),
         vignetting=between(rng, 0.0, 0.4),
         contrast=between(rng, 0.3, 1.0),
-        blur=between(rng, 0.05, 0.22),
+        black=between(rng, 0.0, 0.15),
+        white=between(rng, 0.75, 1.0),
+        blur=between(rng, 0.0, 0.2),
         grain=between(rng, 0.005, 0.03),
         seed=int(rng.random() * 2**31),
     )

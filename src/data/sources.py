@@ -27,7 +27,10 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class Data:
-    """A chosen data set: its kind (`nyu`, `rooms` or `csv`), where it lies, and why it was taken."""
+    """A chosen data set: its kind (`nyu`, `rooms` or `csv`), where it lies, and why it was taken.
+
+    `rooms` is how many rooms to generate for training.
+    """
 
     kind: str
     root: Path | None
@@ -35,6 +38,7 @@ class Data:
     validation: float = 0.1
     depth_scale: float | None = None
     max_depth_m: float = MAX_DEPTH_M
+    rooms: int = ROOMS["train"]
 
     @property
     def last_split(self) -> str:
@@ -58,7 +62,8 @@ class Data:
             # Training frames need no more pixels than are stored; test frames have NYU's size, for its protocol.
             height = TRAINING_SIZES.image_px
             camera = NYU_INTRINSICS if split == "test" else NYU_INTRINSICS.resized(height * 4 // 3, height)
-            return RoomPairs(ROOMS[split], split=split, intrinsics=camera)
+            count = self.rooms if split == "train" else ROOMS[split]
+            return RoomPairs(count, split=split, intrinsics=camera)
         if self.kind == "nyu":
             return open_nyu(self.root, split, validation=self.validation, max_depth_m=self.max_depth_m)
         rows = read_rows(self.root)
@@ -75,6 +80,7 @@ def choose_data(
     validation: float = 0.1,
     depth_scale: float | None = None,
     max_depth_m: float = MAX_DEPTH_M,
+    rooms: int = ROOMS["train"],
 ) -> Data:
     """Settle on a data set.
 
@@ -83,7 +89,7 @@ def choose_data(
 
     **Raises**: UserError when what was asked for is not there.
     """
-    data = partial(Data, validation=validation, depth_scale=depth_scale, max_depth_m=max_depth_m)
+    data = partial(Data, validation=validation, depth_scale=depth_scale, max_depth_m=max_depth_m, rooms=rooms)
     if kind == "rooms":
         return data("rooms", None, "as asked")
     is_file = folder is not None and os.path.isfile(folder)  # unlike Path.is_file, it takes any name

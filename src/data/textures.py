@@ -25,6 +25,8 @@ LATTICE_SIDE = 256
 GROUT_SHARE = 0.04
 """Share of a tile's side, or of a board's width, that its seam takes."""
 
+STAINS_PER_M, GRAINS_PER_M = np.float32(6), np.float32(60)
+
 WALLS = ((0.93, 0.91, 0.86), (0.88, 0.84, 0.74), (0.80, 0.84, 0.86), (0.90, 0.80, 0.66), (0.76, 0.80, 0.70))
 WOODS = ((0.45, 0.28, 0.16), (0.62, 0.43, 0.26), (0.78, 0.60, 0.40), (0.30, 0.19, 0.13), (0.86, 0.76, 0.62))
 STONES = ((0.82, 0.79, 0.74), (0.60, 0.57, 0.53), (0.92, 0.92, 0.90), (0.38, 0.37, 0.36), (0.68, 0.56, 0.46))
@@ -46,7 +48,8 @@ def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
 class Material:
     """A colour, and a pattern that blends it into a second one over the metres of a face.
 
-    **Units**: linear reflectance in [0, 1]; `glow` is light given off, in multiples of the colour.
+    **Units**: linear reflectance in [0, 1]; `glow` is light given off, in multiples of the colour; `rough` the share by
+    which stains and grain may darken or lighten it.
     """
 
     colour: RGB
@@ -55,6 +58,7 @@ class Material:
     size_m: float = 0.5
     phase_m: float = 0.0
     glow: float = 0.0
+    rough: float = 0.0
 
 
 def material(
@@ -62,6 +66,7 @@ def material(
 ) -> Material:
     """Draw a material around the colour `seen`: its shade, its pattern, its second colour, its scale."""
     shade = between(rng, 0.7, 1.08)
+    worn = between(rng, 0.0, 1.0)
     tinted = tuple(min(0.97, max(0.02, c * shade + between(rng, -0.04, 0.04))) for c in seen)
     darker = between(rng, 1 - contrast, 1 + contrast / 4)
     other = tuple(min(0.97, max(0.02, c * darker * between(rng, 0.94, 1.06))) for c in tinted)
@@ -72,6 +77,7 @@ def material(
         pick(rng, patterns),
         between(rng, *size_m),
         between(rng, 0.0, 50.0),
+        rough=1.2 * contrast * worn * worn,
     )
 
 
@@ -176,13 +182,21 @@ def blend(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> Float
     return 0.4 + (mix - 0.4) * sharp
 
 
+def weather(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> Floats:
+    """Tell by what each point's colour is multiplied: stains a hand wide, and grain, which fades with distance."""
+    stains = noise(u_m * STAINS_PER_M + surface.phase_m, v_m * STAINS_PER_M) - np.float32(0.5)
+    grain = _lattice(_cell(v_m * GRAINS_PER_M)[0], _cell(u_m * GRAINS_PER_M)[0]) - np.float32(0.5)
+    return 1 + np.float32(surface.rough) * (stains + grain * np.clip(1.5 - pixel_m * (2 * GRAINS_PER_M), 0, 1))
+
+
 @dataclass(frozen=True)
 class Film:
     """One exposure: from linear light to the bytes of a photo.
 
-    `brightness` is the mean the exposure aims at, in linear light; `vignetting` the light lost in the
-    corners; `contrast` the weight of the S in the tone curve, up to 1; `blur` the share that leaks to
-    either neighbour, below 1/3; `grain` the noise's standard deviation, with white at 1.
+    `brightness` is the mean the exposure aims at, in linear light; `saturation` the share of the colours that is kept;
+    `vignetting` the light lost in the corners; `contrast` the weight of the S in the tone curve, up to 1; `black` the
+    tone that the film takes for black, `white` the one for white; `blur` the share that leaks to either neighbour,
+    below 1/3; `grain` the noise's standard deviation, with white at 1.
     """
 
     brightness: float
@@ -192,6 +206,9 @@ class Film:
     blur: float
     grain: float
     seed: int
+    saturation: float = 1.0
+    black: float = 0.0
+    white: float = 1.0
 
     def develop(self, light: Floats) -> NDArray[np.uint8]:
         """Expose, blur, tone, and add grain.
@@ -202,6 +219,8 @@ class Film:
         units = int((np.clip(light, 0, 50) * 1024).astype(np.int64).sum())
         gain = self.brightness * 1024 * light.size / max(units, 1)
         light = light * (gain * np.array(self.balance, np.float32).reshape(3, 1, 1))
+        grey = (light[0] + light[1] + light[1] + light[2]) * np.float32(0.25)
+        light = grey + (light - grey) * np.float32(self.saturation)
         rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in light.shape[1:])
         light *= 1 - self.vignetting * (0.4 * (rows * rows)[:, None] + 0.6 * (columns * columns))
         for axis in (1, 2):
@@ -210,6 +229,7 @@ class Film:
         tone = np.sqrt(light * 1.5 / (light + 0.5))
         tone = np.minimum(tone, 1)
         tone += self.contrast * tone * (tone * (3 - 2 * tone) - 1)
+        tone = (tone - np.float32(self.black)) * np.float32(1 / (self.white - self.black))
         tone += self.grain * _bells(light.shape, self.seed)
         return np.ascontiguousarray((np.clip(tone, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
 

@@ -12,6 +12,7 @@ import timm
 import torch
 from timm.models import FeatureInfo
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.conventions import UserError
 
@@ -49,6 +50,8 @@ class Encoder(nn.Module):
             weights = embedded_weights() if name == EMBEDDED_ENCODER else hub_weights(name)
             # The head that classifies is not part of `body`; every tensor that is must be found.
             self.body.load_state_dict({key: weights[key] for key in self.body.state_dict()})
+        self.keeps_norms = False
+        """Whether its batch norms keep ImageNet's statistics while it trains."""
         self.channels: list[int] = levels.channels()
         normalisation = timm.get_pretrained_cfg(name)
         for key in ("mean", "std"):
@@ -56,6 +59,15 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return self.body((image - self.mean) / self.std)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Enter training, but for batch norms that keep their statistics."""
+        super().train(mode)
+        if self.keeps_norms:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
 
 def check_name(name: str) -> None:

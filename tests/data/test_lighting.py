@@ -50,3 +50,29 @@ def test_plate_throws_its_shadow_where_the_lamp_says(top: float) -> None:
     if top < 2:
         face = np.abs(height - top) < MILLIMETRE
         assert face.any() and not black[face].any()
+
+
+def test_a_ball_is_bright_where_the_lamp_is() -> None:
+    ball = Piece((Box((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5), GREY, "ellipsoid"),), (2.0, 0.0, 0.0), 70.0)
+    walls, camera, intrinsics = solid((5, -9, -9), (6, 9, 9)), Camera((0, 0, 0), 0.0), camera_for((81, 61))
+    seen = trace([walls, ball], camera, intrinsics)[1] == 1
+    # Looking along x, left is y: the lamp stands left of the ball, then above it, then on the camera's side.
+    for lamp, brightest in (((2.0, 3.0, 0.0), (0, -1)), ((2.0, 0.0, 3.0), (-1, 0)), ((-3.0, 0.0, 0.0), (0, 0))):
+        room = Room((9, 9, 9), walls, (ball,), (Lamp(lamp, (9, 9, 9)),), (0, 0, 0), camera, FILM)
+        light = np.where(seen, render(room, intrinsics).image.mean(-1), 0)
+        rows, columns = np.nonzero(light > 0.95 * light.max())
+        middle = np.argwhere(seen).mean(0)
+        found = np.sign(np.rint((np.array([rows.mean(), columns.mean()]) - middle) / 4))
+        assert tuple(found) == brightest
+
+
+def test_soft_shadows_fade_over_their_width() -> None:
+    plate, floor = solid((-0.5, -9, 1.0), (0.5, 9, 1.01)), solid((-9, -9, -1), (9, 9, 0))
+    camera, intrinsics = Camera((-3, 0, 2.5), 0.0, 40.0), camera_for((160, 120))
+    on_floor = trace([floor, plate], camera, intrinsics)[1] == 0
+    widths = []
+    for softness in (0.0, 0.05, 0.1):
+        room = Room((9, 9, 9), floor, (plate,), (Lamp((0, 0, 2), (5, 5, 5)),), (0, 0, 0), camera, FILM, softness)
+        column = render(room, intrinsics).image[:, 80].mean(-1)[on_floor[:, 80]]
+        widths.append(int(((column > 0) & (column < 0.7 * column.max())).sum()))
+    assert widths[0] + 3 < widths[1] < widths[2]

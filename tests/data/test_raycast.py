@@ -61,6 +61,38 @@ def test_box_hides_the_wall_right_of_and_above_the_middle(size: tuple[int, int],
     assert np.abs(depth_m - np.where(box, 2.0, 4.0)).max() < MILLIMETRE
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("away", "radius"), [(2.0, 0.5), (6.0, 0.03)])
+def test_ball_and_cylinder(size: tuple[int, int], away: float, radius: float) -> None:
+    camera, intrinsics, r = Camera((0.2, -0.1, 1.5), 0.0), camera_for(size), radius
+    x, y = rays(intrinsics)
+    low, high = (-r, -r, -r), (r, r, r)
+    for shape, axes in (("ellipsoid", (x, y)), ("cylinder", (x,))):
+        solid = Piece((Box(low, high, GREY, shape),), (0.2 + away, -0.1, 1.5), 33.0)
+        depth_m, _ = trace([solid], camera, intrinsics)
+        # (x Z)^2 (+ (y Z)^2) + (Z - away)^2 = r^2, the smaller root.
+        square = 1 + sum(axis * axis for axis in axes) + 0 * (x + y)
+        root = away * away - square * (away * away - r * r)
+        near = (away - np.sqrt(np.maximum(root, 0))) / square
+        expected = np.where((root > 0) & (np.abs(y * near) <= r), near, np.inf)
+        # A ray that grazes a rim may fall on either side of it.
+        sure = (np.abs(root) > 0.03 * r * r) & (np.abs(np.abs(y * near) - r) > 0.01 * r)
+        hit = np.isfinite(expected)
+        assert np.array_equal(np.isfinite(depth_m)[sure], hit[sure])
+        assert hit.any() or radius < 0.1
+        np.testing.assert_allclose(depth_m[hit & sure], expected[hit & sure], rtol=0, atol=MILLIMETRE)
+
+
+def test_a_cylinders_top_is_flat() -> None:
+    intrinsics = camera_for((64, 48))
+    drum = Piece((Box((-0.5, -0.5, 0), (0.5, 0.5, 0.4), GREY, "cylinder"),))
+    depth_m, _ = trace([drum], Camera((0, 0, 2.0), 0.0, 90.0), intrinsics)
+    x, y = rays(intrinsics)
+    on_top = (1.6 * x) ** 2 + (1.6 * y) ** 2 < 0.49**2
+    assert on_top.any()
+    assert np.abs(depth_m[on_top] - 1.6).max() < MILLIMETRE
+
+
 def test_no_window_cuts_a_box() -> None:
     """Boxes anywhere, behind and around the camera too, against rays that are tried one and all."""
     rng = np.random.default_rng(5)

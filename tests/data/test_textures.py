@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from src.data.textures import Film, noise
+from src.data.textures import Film, Material, noise, weather
 
 
 def test_noise_is_smooth_bounded_and_varied() -> None:
@@ -30,3 +32,25 @@ def test_a_warm_balance_makes_red_of_grey() -> None:
     image = film.develop(np.full((3, 8, 8), 0.5, np.float32)).astype(int)
     assert (image[..., 0] > image[..., 1]).all()
     assert (image[..., 1] > image[..., 2]).all()
+
+
+def test_a_film_may_lose_colour_and_clip_both_ends() -> None:
+    light = (
+        np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 4, 64) * np.array([1.5, 1, 0.5], np.float32)[:, None, None]
+    )
+    plain = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
+    assert (np.ptp(replace(plain, saturation=0.0).develop(light), axis=-1) <= 1).all()
+    before, after = plain.develop(light), replace(plain, black=0.2, white=0.7).develop(light)
+    assert (after[before < 0.19 * 255] == 0).all()
+    assert (after[before > 0.71 * 255] == 255).all()
+    assert (before.min(), before.max()) != (0, 255)
+
+
+def test_wear_changes_a_rough_surface_and_its_grain_fades_with_distance() -> None:
+    u, v = np.random.default_rng(0).uniform(0, 3, (2, 4000)).astype(np.float32)
+    smooth = Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert (weather(smooth, u, v, np.zeros_like(u)) == 1).all()
+    near, far = (weather(replace(smooth, rough=0.8), u, v, np.full_like(u, pixel)) for pixel in (0.0, 0.1))
+    assert 0.2 <= near.min() < near.max() <= 1.8
+    assert abs(near.mean() - 1) < 0.05
+    assert 0.05 < far.std() < 0.8 * near.std()

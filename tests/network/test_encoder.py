@@ -80,3 +80,16 @@ def test_unreachable_hub_is_noticed_soon_and_says_what_to_do(monkeypatch: pytest
     with pytest.raises(UserError, match=f"efficientnet_b0: its ImageNet.*{EMBEDDED_ENCODER}.*--no-pretrained"):
         hub_weights("efficientnet_b0")
     assert time.monotonic() - started < 10
+
+
+def test_norms_that_are_kept_keep_imagenets_statistics_and_still_learn() -> None:
+    encoder = Encoder()
+    encoder.keeps_norms = True
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    photo = torch.rand(2, 3, 64, 64)
+    sum(level.sum() for level in encoder.train()(photo)).backward()
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+    assert encoder.body.bn1.weight.grad is not None
+    encoder.keeps_norms = False
+    encoder.train()(photo)
+    assert not torch.equal(encoder.body.bn1.running_mean, before["body.bn1.running_mean"])

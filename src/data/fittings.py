@@ -1,0 +1,116 @@
+"""Fittings: what hangs on walls, and what stands around."""
+
+from __future__ import annotations
+
+from src.data.parts import STEEL, WHITE, Rng, block, disc, frame_in, things
+from src.data.raycast import Box
+from src.data.textures import Material, between, fabric, paint, pick, wood
+
+
+def cartons(rng: Rng) -> list[Box]:
+    """Stack boxes, each within the one below."""
+    boxes: list[Box] = []
+    w, d, z = between(rng, 0.3, 0.7), between(rng, 0.3, 0.6), 0.0
+    for _ in range(1 + int(rng.random() * 3)):
+        top = z + between(rng, 0.15, 0.45)
+        boxes.append(block(pick(rng, (wood, paint))(rng), w, (0, d), (z, top)))
+        w, d, z = w * between(rng, 0.6, 1), d * between(rng, 0.6, 1), top
+    return boxes
+
+
+def lamp(rng: Rng) -> list[Box]:
+    """Build a standing lamp: foot, pole, shade."""
+    h, side = between(rng, 1.3, 1.7), between(rng, 0.28, 0.42)
+    shade = Material((0.8, 0.7, 0.5), (0.7, 0.6, 0.4), glow=between(rng, 0, 2))
+    return [
+        disc(STEEL, 0.26, side / 2, (0, 0.03)),
+        disc(STEEL, 0.03, side / 2, (0, h)),
+        disc(shade, side, side / 2, (h, h + 0.3), shape=pick(rng, ("cylinder", "cylinder", "box", "ellipsoid"))),
+    ]
+
+
+def rug(rng: Rng) -> list[Box]:
+    """Lay a rug."""
+    return [block(fabric(rng), between(rng, 0.8, 2.4), (0, between(rng, 0.6, 1.6)), (0, 0.004))]
+
+
+def plant(rng: Rng) -> list[Box]:
+    """Pot a plant: leaves all around a stem."""
+    pot, h, reach = paint(rng), between(rng, 0.15, 0.45), between(rng, 0.15, 0.45)
+    green = Material((0.06, between(rng, 0.08, 0.25), 0.04), (0.02, 0.05, 0.02), "noise", 0.05)
+    boxes = [disc(pot, min(h, 2 * reach), reach, (0, h)), disc(green, 0.02, reach, (h, h + reach))]
+    for _ in range(8 + int(rng.random() * 16)):
+        x, y, z = (between(rng, -0.8, 0.8) * reach for _ in range(3))
+        low = max(h, h + reach + z - 0.04)
+        size = between(rng, 0.3, 0.5) * reach
+        boxes.append(
+            block(green, size, (reach + y - size / 2, reach + y + size / 2), (low, low + 0.08), x, "ellipsoid")
+        )
+    return boxes
+
+
+def bin_(rng: Rng) -> list[Box]:
+    """Put down a bin or a basket."""
+    w = between(rng, 0.22, 0.42)
+    return [disc(paint(rng), w, w / 2, (0, w * between(rng, 0.9, 1.8)), shape=pick(rng, ("cylinder", "box")))]
+
+
+def clutter(rng: Rng) -> list[Box]:
+    """Leave things on the floor: bags, shoes, toys, clothes, paper."""
+    boxes: list[Box] = []
+    for _ in range(2 + int(rng.random() * 7)):
+        w, d, h = between(rng, 0.06, 0.4), between(rng, 0.06, 0.3), between(rng, 0.01, 0.3)
+        x, y = between(rng, -0.5, 0.5), between(rng, 0.0, 0.7)
+        boxes.append(block(paint(rng), w, (y, y + d), (0, h), x, pick(rng, ("box", "box", "ellipsoid", "cylinder"))))
+    return boxes
+
+
+def board(rng: Rng) -> list[Box]:
+    """Hang a whiteboard or a notice board, papers on it."""
+    inner, w, z = pick(rng, (Material(*WHITE), fabric(rng))), between(rng, 1.0, 2.4), between(rng, 0.8, 1.1)
+    top = z + between(rng, 0.7, 1.2)
+    boxes = frame_in(rng, inner, w, (z, top), 0.03)
+    for _ in range(int(rng.random() * 8)):
+        x, low, side = between(rng, -0.4, 0.4) * w, between(rng, z + 0.05, top - 0.35), between(rng, 0.15, 0.3)
+        boxes.append(block(paint(rng), side, (0, 0.024), (low, low + side), x))
+    return boxes
+
+
+def ledge(rng: Rng) -> list[Box]:
+    """Hang a shelf on the wall, things on it."""
+    surface, w, d, z = wood(rng), between(rng, 0.5, 1.5), between(rng, 0.15, 0.3), between(rng, 1.1, 1.5)
+    boxes: list[Box] = []
+    for low in (z, z + 0.35)[: 1 + int(rng.random() * 2)]:
+        boxes += [block(surface, w, (0, d), (low, low + 0.025)), *things(rng, w, (0.02, d), low + 0.025, 0.28)]
+    return boxes
+
+
+def picture(rng: Rng) -> list[Box]:
+    """Hang a picture, a mirror's size or a poster's."""
+    low = between(rng, 1.2, 1.5)
+    return frame_in(
+        rng, paint(rng), between(rng, 0.25, 1.1), (low, low + between(rng, 0.25, 0.7)), between(rng, 0.01, 0.05)
+    )
+
+
+def window(rng: Rng) -> list[Box]:
+    """Put in a window, day or night, with one to three wings."""
+    day, w, low, wings = between(rng, 0, 2.5), between(rng, 0.5, 0.9), between(rng, 0.8, 1.1), 1 + int(rng.random() * 3)
+    pane, z = Material((0.55, 0.65, 0.75), (0.4, 0.5, 0.5), "noise", 0.7, glow=day), (low, low + between(rng, 0.9, 1.2))
+    boxes = [box for k in range(wings) for box in frame_in(rng, pane, w, z, 0.06, k * w)]
+    if rng.random() < 0.4:
+        cloth, floor_m = fabric(rng), pick(rng, (0.03, low - 0.1))
+        for x in (-w / 2 - 0.05, (wings - 0.5) * w - 0.25):
+            folds = [x + 0.06 * k for k in range(int(between(rng, 3, 9)))]
+            boxes += [disc(cloth, 0.1, 0.09, (floor_m, z[1] + 0.15), fold) for fold in folds]
+    if rng.random() < 0.3:
+        ribs = [0.1 * k - w / 2 for k in range(int(wings * w / 0.1))]
+        boxes += [block(Material(*WHITE), 0.07, (0.02, 0.11), (0.12, 0.7), rib) for rib in ribs]
+    return boxes
+
+
+def door(rng: Rng) -> list[Box]:
+    """Put in a closed door with its frame and handle."""
+    w = between(rng, 0.8, 1.0)
+    handle = block(STEEL, 0.12, (0.03, 0.07), (1.02, 1.04), w / 2 - 0.16)
+    return [*frame_in(rng, wood(rng), w, (0.0, between(rng, 2.0, 2.15)), 0.07), handle]
