@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.conventions import MAX_DEPTH_M, Intrinsics
 from src.data.frame import Frame
 from src.data.raycast import TINY, Box, Camera, Piece, Vec3, all_boxes, cast_rays, cross, invert, slab, trace, turn
-from src.data.textures import RGB, Film, Floats, blend, weather
+from src.data.textures import RGB, Film, Floats, blend
 
 MARGIN = 1e-3
 """Widens what a piece may cover as seen from a lamp, so that rounding loses none of its shadow."""
@@ -136,9 +136,9 @@ def _surfaces(
         v = np.where(on_z, origin[1] + t * y, origin[2] + t * z)
         slant = np.abs(np.where(on_x, x, np.where(on_y, y, z)))
         pixel = np.divide(t, intrinsics.fx_px * np.maximum(slant, 0.1))
-        mix, factor = blend(box.material, u, v, pixel), weather(box.material, u, v, pixel)
+        mix, worn = blend(box.material, u, v, pixel)
         for plane, one, other in zip(albedo, box.material.colour, box.material.second, strict=True):
-            plane[part] = (one + (other - one) * mix) * factor
+            plane[part] = (one + (other - one) * mix) * worn
         glow[part] = box.material.glow
     return albedo, normal, glow
 

@@ -77,11 +77,15 @@ class Piece:
     @cached_property
     def bounds(self) -> tuple[Vec3, Vec3]:
         """Bound the piece along the world's axes."""
-        (x0, y0, z0), (cos, sin) = self.origin, turn(self.yaw_deg)
-        low, high = self.hull[:2]
-        xs = [cos * x - sin * y for x in (low[0], high[0]) for y in (low[1], high[1])]
-        ys = [sin * x + cos * y for x in (low[0], high[0]) for y in (low[1], high[1])]
-        return (x0 + min(xs), y0 + min(ys), z0 + low[2]), (x0 + max(xs), y0 + max(ys), z0 + high[2])
+        return enclose(self.hull, self.origin, self.yaw_deg)
+
+
+def enclose(box: Box, origin: Vec3, yaw_deg: float) -> tuple[Vec3, Vec3]:
+    """Bound a box along the world's axes, once it is turned and moved."""
+    (x0, y0, z0), (cos, sin), low, high = origin, turn(yaw_deg), box.low, box.high
+    xs = [cos * x - sin * y for x in (low[0], high[0]) for y in (low[1], high[1])]
+    ys = [sin * x + cos * y for x in (low[0], high[0]) for y in (low[1], high[1])]
+    return (x0 + min(xs), y0 + min(ys), z0 + low[2]), (x0 + max(xs), y0 + max(ys), z0 + high[2])
 
 
 @dataclass(frozen=True)
@@ -111,15 +115,20 @@ def trace(pieces: Sequence[Piece], camera: Camera, intrinsics: Intrinsics) -> tu
     """
     depth_m = np.full((intrinsics.height_px, intrinsics.width_px), np.inf, np.float32)
     number = np.full(depth_m.shape, -1, np.int16)
-    for count, (piece, box) in enumerate(all_boxes(pieces)):
+    count = 0
+    for piece in pieces:
         origin, axes = piece.locate(camera.position), [piece.enter(axis) for axis in camera.axes()]
-        window = _window(box, origin, axes, intrinsics)
-        if window is None:
+        if _window(piece.hull, origin, axes, intrinsics) is None:
+            count += len(piece.boxes)
             continue
-        near, far = cross(box, origin, invert(cast_rays(axes, intrinsics, *window)))
-        first = (near <= far) & (near > NEAR_M) & (near < depth_m[window])
-        np.copyto(depth_m[window], near, where=first)
-        np.copyto(number[window], np.int16(count), where=first)
+        for box in piece.boxes:
+            window = _window(box, origin, axes, intrinsics)
+            if window is not None:
+                near, far = cross(box, origin, invert(cast_rays(axes, intrinsics, *window)))
+                first = (near <= far) & (near > NEAR_M) & (near < depth_m[window])
+                np.copyto(depth_m[window], near, where=first)
+                np.copyto(number[window], np.int16(count), where=first)
+            count += 1
     return depth_m, number
 
 

@@ -15,7 +15,7 @@ from src.data.frame import Frame
 from src.data.furniture import basin
 from src.data.lighting import Lamp, Room, render
 from src.data.parts import WHITE, Rng, Span, block
-from src.data.raycast import TINY, Box, Camera, Piece, Vec3, turn
+from src.data.raycast import TINY, Box, Camera, Piece, Vec3, enclose, turn
 from src.data.textures import Film, Material, between, floor, pick, tiles, wall, wood
 from src.data.themes import FREE, HANGING, THEMES, Draw
 
@@ -149,12 +149,13 @@ def _place(
     near: Camera | None = None,
 ) -> Piece | None:
     """Try some places, at a wall, anywhere, or before a camera; None when the piece fits in none of them."""
+    hull = Piece(boxes).hull
     for _ in range(12):
         side = int(rng.random() * 4)
         yaw = side * 90.0 if against_wall else between(rng, 0, 360)
         if boxes[0].low[2] == 0 and rng.random() < 0.25:
             yaw += between(rng, -5, 5)
-        low, high = Piece(boxes, yaw_deg=yaw).bounds
+        low, high = enclose(hull, (0.0, 0.0, 0.0), yaw)
         spare = [length - (b - a) - 2 * GAP_M for a, b, length in zip(low, high, size, strict=True)][:2]
         if min(spare) < 0 or high[2] > size[2]:
             continue
@@ -173,9 +174,9 @@ def _place(
             if min(share) < 0 or max(share) > 1:
                 continue
         x, y = (GAP_M + s * free - a for s, free, a in zip(share, spare, low, strict=False))
-        piece = Piece(boxes, (x, y, 0.0), yaw)
-        if not any(_overlap(piece.bounds, other) for other in taken):
-            return piece
+        bounds = enclose(hull, (x, y, 0.0), yaw)
+        if not any(_overlap(bounds, other) for other in taken):
+            return Piece(boxes, (x, y, 0.0), yaw)
     return None
 
 

@@ -25,7 +25,8 @@ LATTICE_SIDE = 256
 GROUT_SHARE = 0.04
 """Share of a tile's side, or of a board's width, that its seam takes."""
 
-STAINS_PER_M, GRAINS_PER_M = np.float32(6), np.float32(60)
+GRAINS_PER_M = np.float32(60)
+"""Of a surface's finest grain, as on plaster, carpet and granite."""
 
 WALLS = ((0.93, 0.91, 0.86), (0.88, 0.84, 0.74), (0.80, 0.84, 0.86), (0.90, 0.80, 0.66), (0.76, 0.80, 0.70))
 WOODS = ((0.45, 0.28, 0.16), (0.62, 0.43, 0.26), (0.78, 0.60, 0.40), (0.30, 0.19, 0.13), (0.86, 0.76, 0.62))
@@ -149,17 +150,22 @@ def noise(u: Floats, v: Floats) -> Floats:
     return top + (bottom - top) * y
 
 
-def blend(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> Floats:
-    """Tell how much of the second colour each point takes, in [0, 1].
+def blend(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> tuple[Floats, Floats]:
+    """Tell how much of the second colour each point takes, in [0, 1], and by what wear multiplies its colour.
 
     `pixel_m` is what one pixel covers there: a pattern finer than that fades into its mean, as it does
     on film, instead of shimmering.
     """
     u, v = (u_m + surface.phase_m) / surface.size_m, (v_m + surface.phase_m) / surface.size_m
     coarse = noise(u, v)
+    worn = 1 + np.float32(surface.rough) * (coarse - np.float32(0.5))
+    fine = np.clip(1.5 - pixel_m * (2 * GRAINS_PER_M), 0, 1)
+    if surface.rough and fine.any():
+        grain = _lattice(_cell(v_m * GRAINS_PER_M)[0], _cell(u_m * GRAINS_PER_M)[0]) - np.float32(0.5)
+        worn += np.float32(surface.rough) * (grain * fine)
     mix: Floats
     if surface.pattern == "plain":
-        return 0.4 * coarse
+        return 0.4 * coarse, worn
     if surface.pattern == "noise":
         mix = 0.4 * coarse + 0.6 * noise(u * 4, v * 4)
     elif surface.pattern == "wood":
@@ -179,14 +185,7 @@ def blend(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> Float
         grout = (across < GROUT_SHARE) | (along < GROUT_SHARE)
         mix = np.where(grout, np.float32(1), 0.25 * _lattice(row, column) + 0.15 * noise(u * 3, v * 3))
     sharp: Floats = np.clip(1.5 - 3 * pixel_m / surface.size_m, 0, 1)
-    return 0.4 + (mix - 0.4) * sharp
-
-
-def weather(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> Floats:
-    """Tell by what each point's colour is multiplied: stains a hand wide, and grain, which fades with distance."""
-    stains = noise(u_m * STAINS_PER_M + surface.phase_m, v_m * STAINS_PER_M) - np.float32(0.5)
-    grain = _lattice(_cell(v_m * GRAINS_PER_M)[0], _cell(u_m * GRAINS_PER_M)[0]) - np.float32(0.5)
-    return 1 + np.float32(surface.rough) * (stains + grain * np.clip(1.5 - pixel_m * (2 * GRAINS_PER_M), 0, 1))
+    return 0.4 + (mix - 0.4) * sharp, worn
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from src.data.lighting import Room
 from src.data.raycast import Piece, Vec3, trace, turn
 from src.data.rooms import SPLITS, RoomPairs, make_room
 
-PINNED = ["4130cb40ee9c0b41", "eec41e93f8ad1a26", "a5121024f83f0a9f"]
+PINNED = ["097f18a81563a0f3", "2f9099b490daa06c", "f1638e616ff82725"]
 SMALL = NYU_INTRINSICS.resized(48, 36)
 
 

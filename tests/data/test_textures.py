@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from src.data.textures import Film, Material, noise, weather
+from src.data.textures import Film, Material, blend, noise
 
 
 def test_noise_is_smooth_bounded_and_varied() -> None:
@@ -47,10 +47,10 @@ def test_a_film_may_lose_colour_and_clip_both_ends() -> None:
 
 
 def test_wear_changes_a_rough_surface_and_its_grain_fades_with_distance() -> None:
-    u, v = np.random.default_rng(0).uniform(0, 3, (2, 4000)).astype(np.float32)
+    u, v = np.random.default_rng(0).uniform(0, 30, (2, 4000)).astype(np.float32)
     smooth = Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert (weather(smooth, u, v, np.zeros_like(u)) == 1).all()
-    near, far = (weather(replace(smooth, rough=0.8), u, v, np.full_like(u, pixel)) for pixel in (0.0, 0.1))
+    assert (blend(smooth, u, v, np.zeros_like(u))[1] == 1).all()
+    near, far = (blend(replace(smooth, rough=0.8), u, v, np.full_like(u, pixel))[1] for pixel in (0.0, 0.1))
     assert 0.2 <= near.min() < near.max() <= 1.8
     assert abs(near.mean() - 1) < 0.05
     assert 0.05 < far.std() < 0.8 * near.std()
