@@ -49,8 +49,8 @@ def plant(rng: Rng) -> list[Box]:
     return boxes
 
 
-def bin_(rng: Rng) -> list[Box]:
-    """Put down a bin or a basket."""
+def basket(rng: Rng) -> list[Box]:
+    """Put down a basket or a bin."""
     w = between(rng, 0.22, 0.42)
     return [disc(paint(rng), w, w / 2, (0, w * between(rng, 0.9, 1.8)), shape=pick(rng, ("cylinder", "box")))]
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from src.data.fittings import bin_, board, cartons, clutter, door, lamp, ledge, picture, plant, rug, window
+from src.data.fittings import basket, board, cartons, clutter, door, lamp, ledge, picture, plant, rug, window
 from src.data.furniture import basin, bath, bed, chair, chest, desk, kitchen, shelf, sofa, table, toilet, wardrobe
 from src.data.parts import Rng, Span
 from src.data.raycast import Box
 
 Draw = Callable[[Rng], list[Box]]
-FREE: tuple[Draw, ...] = (table, chair, cartons, lamp, rug, clutter, plant, bin_)
+FREE: tuple[Draw, ...] = (table, chair, cartons, lamp, rug, clutter, plant, basket)
 """Pieces that need no wall behind them."""
 
 HANGING: tuple[Draw, ...] = (board, door, ledge, picture, window)
 """Pieces that need one."""
 
-SMALL: tuple[Draw, ...] = (clutter, clutter, cartons, plant, bin_, chair)
+SMALL: tuple[Draw, ...] = (clutter, clutter, cartons, plant, basket, chair)
 
 
 class Theme(NamedTuple):

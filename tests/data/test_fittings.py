@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.data.fittings import bin_, board, cartons, clutter, door, lamp, ledge, picture, plant, rug, window
+from src.data.fittings import basket, board, cartons, clutter, door, lamp, ledge, picture, plant, rug, window
 from src.data.themes import FREE, HANGING, Draw
 
 
-@pytest.mark.parametrize("draw", (bin_, board, cartons, clutter, door, lamp, ledge, picture, plant, rug, window))
+@pytest.mark.parametrize("draw", (basket, board, cartons, clutter, door, lamp, ledge, picture, plant, rug, window))
 def test_fittings_hang_or_stand(draw: Draw) -> None:
     assert (draw in HANGING) != (draw in FREE)
     for seed in range(50):
