@@ -1,7 +1,7 @@
 """Memory and open files stay flat over many passes, loader workers included.
 
 Measured in a process of its own, since what other tests left in this one's heap would blur the figures:
-`python tests/test_memory.py FOLDER EPOCHS PASSES`, FOLDER holding NYU.
+`python tests/test_memory.py FOLDER ROUNDS PASSES`, FOLDER holding NYU, a round being an epoch and so many passes.
 """
 
 import json
@@ -14,21 +14,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-MOST_GROWTH_MB = 24
-"""Between the first passes, which fill the allocator's and torch's own stores, and the last."""
+MOST_GROWTH_MB = 2
+"""In the calmest round: what leaks does so in each. That the heap grows once, when more batches than before happen to lie
+in it, or that a worker's pipe closes a moment later, is no leak. One batch kept per pass would be 18 MB a round."""
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
-@pytest.mark.parametrize(("epochs", "passes"), [(2, 20), pytest.param(5, 200, marks=pytest.mark.long)])
-def test_memory_and_open_files_stay_flat(nyu_folder: Path, epochs: int, passes: int) -> None:
-    command = [sys.executable, __file__, str(nyu_folder), str(epochs), str(passes)]
+@pytest.mark.parametrize(("rounds", "passes"), [(4, 5), pytest.param(5, 40, marks=pytest.mark.long)])
+def test_memory_and_open_files_stay_flat(nyu_folder: Path, rounds: int, passes: int) -> None:
+    command = [sys.executable, __file__, str(nyu_folder), str(rounds), str(passes)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    grown_mb, opened = json.loads(done.stdout)
-    print(f"\n{epochs} epochs and {passes} validation passes: {grown_mb:+.1f} MB, {opened:+} open files")
-    assert grown_mb < MOST_GROWTH_MB
-    assert opened == 0
+    grown_mb, opened = zip(*json.loads(done.stdout), strict=True)
+    print(f"\n{rounds} epochs, each with {passes} validation passes: {grown_mb} MB, {opened} open files")
+    assert min(grown_mb) < MOST_GROWTH_MB
+    assert min(opened) <= 0
 
 
 def resident_mb() -> float:
@@ -39,8 +40,8 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def measure(folder: Path, epochs: int, passes: int) -> tuple[float, int]:
-    """Train and validate as often as asked; return by how much memory and open files grew."""
+def measure(folder: Path, rounds: int, passes: int) -> list[tuple[float, int]]:
+    """Train and validate as often as asked; return by how much memory and open files grew in each round."""
     import torch
 
     from src.data.augment import Augmentation
@@ -65,17 +66,16 @@ def measure(folder: Path, epochs: int, passes: int) -> tuple[float, int]:
     schedule = make_schedule(optimizer, steps=100, warmup_steps=1)
     state = State(network, optimizer, schedule, cpu.scaler(), make_ema(network, 0.9))
 
-    def work(epochs: int, passes: int) -> None:
-        for _ in range(epochs):
-            train_epoch(state, batches.epoch(state.epoch), loss=mse, units=metric, precision=cpu)
-            state.end_epoch()
+    def work(passes: int) -> tuple[float, int]:
+        before = resident_mb(), open_files()
+        train_epoch(state, batches.epoch(state.epoch), loss=mse, units=metric, precision=cpu)
+        state.end_epoch()
         for _ in range(passes):
             validate(state.judged, validation, loss=mse, units=metric, precision=cpu)
+        return round(resident_mb() - before[0], 1), open_files() - before[1]
 
-    work(2, 5)
-    before = resident_mb(), open_files()
-    work(epochs, passes)
-    return resident_mb() - before[0], open_files() - before[1]
+    work(5)
+    return [work(passes) for _ in range(rounds)]
 
 
 if __name__ == "__main__":
