@@ -14,9 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-MOST_GROWTH_MB = 2
-"""In the calmest round: what leaks does so in each. That the heap grows once, when more batches than before happen to lie
-in it, or that a worker's pipe closes a moment later, is no leak. One batch kept per pass would be 18 MB a round."""
+MOST_GROWTH_MB, MOST_OPENED = 24, 4
+"""In the later half of the rounds. Before, the heap may still grow, when more batches than ever happen to lie in it at
+once; and a worker's pipe may close a moment late. One batch kept per pass adds 36 MB and more."""
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
@@ -28,8 +28,8 @@ def test_memory_and_open_files_stay_flat(nyu_folder: Path, rounds: int, passes: 
     assert done.returncode == 0, done.stderr
     grown_mb, opened = zip(*json.loads(done.stdout), strict=True)
     print(f"\n{rounds} epochs, each with {passes} validation passes: {grown_mb} MB, {opened} open files")
-    assert min(grown_mb) < MOST_GROWTH_MB
-    assert min(opened) <= 0
+    assert sum(grown_mb[rounds // 2 :]) < MOST_GROWTH_MB
+    assert sum(opened[rounds // 2 :]) <= MOST_OPENED
 
 
 def resident_mb() -> float:
