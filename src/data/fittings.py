@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from src.data.parts import STEEL, WHITE, Rng, block, disc, frame_in, things
-from src.data.raycast import Box
-from src.data.textures import Material, between, fabric, paint, pick, wood
+from src.data.raycast import Box, Shape
+from src.data.textures import Material, between, fabric, paint, pick, printed, wood
 
 
 def cartons(rng: Rng) -> list[Box]:
@@ -65,6 +65,43 @@ def clutter(rng: Rng) -> list[Box]:
     return boxes
 
 
+def heap(rng: Rng) -> list[Box]:
+    """Drop clothes or cushions in a heap."""
+    boxes: list[Box] = []
+    for _ in range(2 + int(rng.random() * 5)):
+        w, d, h = between(rng, 0.2, 0.6), between(rng, 0.2, 0.5), between(rng, 0.08, 0.3)
+        x, y = between(rng, -0.25, 0.25), between(rng, 0.0, 0.4)
+        boxes.append(block(fabric(rng), w, (y, y + d), (0, h), x, "ellipsoid"))
+    return boxes
+
+
+def oddment(rng: Rng) -> list[Box]:
+    """Build what has no name: solids upon solids, the same left and right."""
+    w, d, top = between(rng, 0.2, 1.2), between(rng, 0.2, 0.8), between(rng, 0.05, 0.8)
+    surfaces = [pick(rng, (wood, paint, fabric))(rng) for _ in range(3)]
+    boxes = [block(surfaces[0], w, (0, d), (0, top))]
+    for _ in range(2 + int(rng.random() * 6)):
+        wide, deep, low = w * between(rng, 0.1, 0.9), d * between(rng, 0.2, 1.0), top * between(rng, 0.0, 1.0)
+        high, back = low + between(rng, 0.05, 0.7), between(rng, 0.0, 1.0) * (d - deep)
+        aside = pick(rng, (0.0, (w - wide) / 2))
+        surface = pick(rng, surfaces)
+        shape: Shape = pick(rng, ("box", "box", "cylinder", "ellipsoid"))
+        boxes += [block(surface, wide, (back, back + deep), (low, high), x, shape) for x in sorted({aside, -aside})]
+        top = min(1.8, max(top, high))
+    return boxes
+
+
+def garment(rng: Rng) -> list[Box]:
+    """Hang towels, coats or a tapestry."""
+    boxes: list[Box] = []
+    top, x = between(rng, 1.0, 1.9), 0.0
+    for _ in range(1 + int(rng.random() * 4)):
+        w = between(rng, 0.2, 0.6)
+        boxes.append(block(fabric(rng), w, (0, between(rng, 0.02, 0.15)), (top - between(rng, 0.4, 0.9), top), x))
+        x += w
+    return boxes
+
+
 def board(rng: Rng) -> list[Box]:
     """Hang a whiteboard or a notice board, papers on it."""
     inner, w, z = pick(rng, (Material(*WHITE), fabric(rng))), between(rng, 1.0, 2.4), between(rng, 0.8, 1.1)
@@ -87,17 +124,17 @@ def ledge(rng: Rng) -> list[Box]:
 
 def picture(rng: Rng) -> list[Box]:
     """Hang a picture, a mirror's size or a poster's."""
-    low = between(rng, 1.2, 1.5)
-    return frame_in(
-        rng, paint(rng), between(rng, 0.25, 1.1), (low, low + between(rng, 0.25, 0.7)), between(rng, 0.01, 0.05)
-    )
+    low, w, edge = between(rng, 1.2, 1.5), between(rng, 0.25, 1.1), between(rng, 0.01, 0.05)
+    return frame_in(rng, printed(rng, (0.4, 1.6)), w, (low, low + between(rng, 0.25, 0.7)), edge)
 
 
 def window(rng: Rng) -> list[Box]:
-    """Put in a window, day or night, with one to three wings."""
-    day, w, low, wings = between(rng, 0, 2.5), between(rng, 0.5, 0.9), between(rng, 0.8, 1.1), 1 + int(rng.random() * 3)
-    pane, z = Material((0.55, 0.65, 0.75), (0.4, 0.5, 0.5), "noise", 0.7, glow=day), (low, low + between(rng, 0.9, 1.2))
-    boxes = [box for k in range(wings) for box in frame_in(rng, pane, w, z, 0.06, k * w)]
+    """Put in a window, day or night, with one to three wings; what lies outside is a print."""
+    w, low, wings = between(rng, 0.5, 0.9), between(rng, 0.8, 1.1), 1 + int(rng.random() * 3)
+    day, size_m, phase_m = between(rng, 0, 2.5), between(rng, 1.0, 4.0), between(rng, 0, 50)
+    outside = Material((0.75, 0.8, 0.85), (0.12, 0.16, 0.1), "print", size_m, phase_m, glow=day)
+    z = low, low + between(rng, 0.9, 1.2)
+    boxes = [box for k in range(wings) for box in frame_in(rng, outside, w, z, 0.06, k * w)]
     if rng.random() < 0.4:
         cloth, floor_m = fabric(rng), pick(rng, (0.03, low - 0.1))
         for x in (-w / 2 - 0.05, (wings - 0.5) * w - 0.25):

@@ -16,7 +16,7 @@ from src.data.parts import (
     things,
 )
 from src.data.raycast import Box
-from src.data.textures import Material, between, fabric, pick, tiles, wood
+from src.data.textures import Material, between, fabric, pick, printed, tiles, wood
 
 
 def chair(rng: Rng) -> list[Box]:
@@ -201,7 +201,7 @@ def basin(rng: Rng) -> list[Box]:
     count, d, h = 1 + int(rng.random() * 2), between(rng, 0.45, 0.58), between(rng, 0.78, 0.88)
     w, counter, white = count * between(rng, 0.6, 0.9), tiles(rng), Material(*WHITE)
     places = [(k - (count - 1) / 2) * w / count for k in range(count)]
-    glass = Material((0.35, 0.37, 0.38), (0.12, 0.12, 0.13), "noise", between(rng, 0.2, 0.8), between(rng, 0, 50))
+    glass = printed(rng, (0.8, 2.5))
     return [
         *cupboards(rng, count * 2, w / count / 2, (0, d - 0.03), (0, h - 0.04)),
         block(counter, w + 0.04, (0, d), (h - 0.04, h)),

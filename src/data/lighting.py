@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.conventions import MAX_DEPTH_M, Intrinsics
+from src.data.exposure import Film
 from src.data.frame import Frame
-from src.data.raycast import TINY, Box, Camera, Piece, Vec3, all_boxes, cast_rays, cross, invert, slab, trace, turn
-from src.data.textures import RGB, Film, Floats, blend
+from src.data.raycast import TINY, Box, Camera, Piece, Vec3, all_boxes, cast_rays, cross, invert, trace, turn
+from src.data.surfaces import look_up
+from src.data.textures import RGB, Floats
 
 MARGIN = 1e-3
 """Widens what a piece may cover as seen from a lamp, so that rounding loses none of its shadow."""
@@ -22,6 +24,12 @@ SHADOW_START = 0.998
 CORNER_REACH_M = 0.6
 CORNER_SHADE = 0.35
 """Ambient light falls by this share towards a wall, a floor or a ceiling, from this distance on."""
+
+HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35
+"""What lies so far behind its surroundings gets so much less ambient light, and half as much less of a lamp's."""
+
+HIGHLIGHT_SQUARINGS = 6
+"""A highlight is the cosine towards the lamp's mirror image, squared so often."""
 
 LAMP_SIZE_M2 = 0.6
 """Softens the inverse square close to a lamp, which is no point."""
@@ -70,34 +78,65 @@ def _light(room: Room, depth_m: Floats, number: NDArray[np.int16], intrinsics: I
     distance = depth_m.ravel()[order]
     whole = slice(0, intrinsics.height_px), slice(0, intrinsics.width_px)
     rays = [ray.ravel()[order] for ray in cast_rays(room.camera.axes(), intrinsics, *whole)]
-    albedo, normal, glow = _surfaces(room, rays, distance, np.bincount(number.ravel()[order]), intrinsics)
-
+    boxes = all_boxes((room.shell, *room.pieces))
+    surfaces = look_up(boxes, np.bincount(number.ravel()[order]), room.camera, rays, distance, intrinsics)
     points = [start + ray * distance for start, ray in zip(room.camera.position, rays, strict=True)]
-    open_sky = 0.75 + 0.25 * normal[2]
+
+    hollow = _find_hollows(depth_m).ravel()[order]
+    open_sky = (0.75 + 0.25 * surfaces.normal[2]) * (1 - HOLLOW_SHADE * hollow)
     for point, side in zip(points, room.size_m, strict=True):
         near = np.clip(np.minimum(point, side - point) / CORNER_REACH_M, 0, 1)
         open_sky *= 1 - CORNER_SHADE * (1 - near) * (1 - near)
     light = [level * open_sky for level in room.ambient]
+    glossy = np.flatnonzero(surfaces.gloss)
+    mirrored = _mirror([ray[glossy] for ray in rays], surfaces.normal[:, glossy])
+    gleam = np.zeros((3, distance.size), np.float32)
+
     reach_px = int(room.softness * intrinsics.height_px / 2 + 0.5)
     for lamp in room.lamps:
         to = [point - start for point, start in zip(points, lamp.position, strict=True)]
         square = to[0] * to[0] + to[1] * to[1] + to[2] * to[2]
-        facing = -(to[0] * normal[0] + to[1] * normal[1] + to[2] * normal[2])
+        length = np.sqrt(square)
+        facing = -(to[0] * surfaces.normal[0] + to[1] * surfaces.normal[1] + to[2] * surfaces.normal[2])
         lit = np.flatnonzero(facing > 0)
         dark = np.zeros(depth_m.size, np.int32)
         dark[order[lit]] = _shadowed(room.pieces, lamp.position, [axis[lit] for axis in to])
-        open_way = 1 - _fade(dark.reshape(depth_m.shape), reach_px).ravel()[order[lit]]
-        reaching = facing[lit] * open_way / (np.sqrt(square[lit]) * (square[lit] + LAMP_SIZE_M2))
-        for channel, power in zip(light, lamp.power, strict=True):
+        open_way = 1 - _fade(dark.reshape(depth_m.shape), reach_px).ravel()[order]
+        reaching = facing[lit] * open_way[lit] * (1 - HOLLOW_SHADE / 2 * hollow[lit])
+        reaching /= length[lit] * (square[lit] + LAMP_SIZE_M2)
+        towards = -(mirrored[0] * to[0][glossy] + mirrored[1] * to[1][glossy] + mirrored[2] * to[2][glossy])
+        highlight = np.maximum(towards / length[glossy], 0)
+        for _ in range(HIGHLIGHT_SQUARINGS):
+            highlight *= highlight
+        highlight *= open_way[glossy] * surfaces.gloss[glossy]
+        for channel, shine, power in zip(light, gleam, lamp.power, strict=True):
             channel[lit] += power * reaching
+            shine[glossy] += power * highlight
     image = np.zeros((3, depth_m.size), np.float32)
-    for plane, channel, colour in zip(image, light, albedo, strict=True):
-        plane[order] = (channel + glow) * colour
+    for plane, channel, colour, shine in zip(image, light, surfaces.albedo, gleam, strict=True):
+        plane[order] = (channel + surfaces.glow) * colour + shine
     return image.reshape(3, *depth_m.shape)
 
 
+def _find_hollows(depth_m: Floats) -> Floats:
+    """Tell how far each pixel lies behind what surrounds it in the picture, from 0 to 1 at `HOLLOW_M`.
+
+    It darkens what light from all sides hardly reaches: the gap under a sofa, the foot of a wall behind it.
+    """
+    millimetres = (np.minimum(depth_m, 2 * MAX_DEPTH_M) * 1000).astype(np.int32)
+    around_m = _fade(millimetres, len(depth_m) // 32) * np.float32(0.001)
+    return np.clip((np.minimum(depth_m, 2 * MAX_DEPTH_M) - around_m) / np.float32(HOLLOW_M), 0, 1)
+
+
+def _mirror(rays: Sequence[Floats], normal: Floats) -> list[Floats]:
+    """Mirror rays at surfaces, and bring them to length one."""
+    twice = 2 * (rays[0] * normal[0] + rays[1] * normal[1] + rays[2] * normal[2])
+    length = np.sqrt(rays[0] * rays[0] + rays[1] * rays[1] + rays[2] * rays[2])
+    return [(ray - twice * axis) / length for ray, axis in zip(rays, normal, strict=True)]
+
+
 def _fade(dark: NDArray[np.int32], reach_px: int) -> Floats:
-    """Average a mask over a square around each pixel. Sums of integers come out the same everywhere.
+    """Average whole numbers over a square around each pixel, twice over. Sums of integers come out the same everywhere.
 
     **Shape**: (H, W) -> the same.
     """
@@ -108,65 +147,6 @@ def _fade(dark: NDArray[np.int32], reach_px: int) -> Floats:
             total = padded.cumsum(axis=0, dtype=np.int32)
             dark = total[side:] - total[:-side]
     return dark.astype(np.float32) * np.float32(1 / (side * side))
-
-
-def _surfaces(
-    room: Room, rays: Sequence[Floats], distance: Floats, counts: NDArray[np.intp], intrinsics: Intrinsics
-) -> tuple[Floats, Floats, Floats]:
-    """Look up colour, normal and glow of the pixels, which come box by box, `counts` of each.
-
-    **Shape**: rays 3 x (N,), distance (N,) -> (3, N), (3, N), (N,).
-    """
-    albedo, normal = np.empty((2, 3, distance.size), np.float32)
-    glow = np.empty_like(distance)
-    start = 0
-    # Boxes after the last visible one have no count.
-    for (piece, box), count in zip(all_boxes((room.shell, *room.pieces)), counts.tolist(), strict=False):
-        if not count:
-            continue
-        part, start = slice(start, start + count), start + count
-        (cos, sin), origin, t = turn(piece.yaw_deg), piece.locate(room.camera.position), distance[part]
-        x, y, z = (ray[part] for ray in rays)
-        x, y = cos * x + sin * y, cos * y - sin * x
-        inverse = invert((x, y, z))
-        local, (on_x, on_y, on_z) = _facing(box, origin, (x, y, z), inverse, t)
-        normal[0, part], normal[1, part] = cos * local[0] - sin * local[1], sin * local[0] + cos * local[1]
-        normal[2, part] = local[2]
-        u = np.where(on_x, origin[1] + t * y, origin[0] + t * x)
-        v = np.where(on_z, origin[1] + t * y, origin[2] + t * z)
-        slant = np.abs(np.where(on_x, x, np.where(on_y, y, z)))
-        pixel = np.divide(t, intrinsics.fx_px * np.maximum(slant, 0.1))
-        mix, worn = blend(box.material, u, v, pixel)
-        for plane, one, other in zip(albedo, box.material.colour, box.material.second, strict=True):
-            plane[part] = (one + (other - one) * mix) * worn
-        glow[part] = box.material.glow
-    return albedo, normal, glow
-
-
-def _facing(
-    box: Box, origin: Vec3, ray: Sequence[Floats], inverse: Sequence[Floats], t: Floats
-) -> tuple[list[Floats], list[NDArray[np.bool_]]]:
-    """Give the normals where rays meet a solid after `t`, and the axis that each is nearest to."""
-    if box.shape == "box":
-        enter = [slab(box, origin, inverse, axis)[0] for axis in range(3)]
-        on_x = (enter[0] >= enter[1]) & (enter[0] >= enter[2])
-        on_y = ~on_x & (enter[1] >= enter[2])
-        on = [on_x, on_y, ~(on_x | on_y)]
-        return [np.where(here, -np.sign(along), 0) for here, along in zip(on, ray, strict=True)], on
-    out = []
-    for low, high, start, along in zip(box.low, box.high, origin, ray, strict=True):
-        half = (high - low) / 2
-        out.append((start - (low + half) + t * along) * np.float32(1 / (half * half)))
-    if box.shape == "cylinder":
-        top = slab(box, origin, inverse, 2)[0] >= t * np.float32(1 - 1e-5)
-        out[2] = np.where(top, -np.sign(ray[2]), 0)
-        out[0], out[1] = np.where(top, 0, out[0]), np.where(top, 0, out[1])
-    length = np.sqrt(out[0] * out[0] + out[1] * out[1] + out[2] * out[2]) + TINY
-    out = [np.divide(axis, length, dtype=np.float32) for axis in out]
-    size = [np.abs(axis) for axis in out]
-    on_z = (size[2] >= size[0]) & (size[2] >= size[1])
-    on_x = ~on_z & (size[0] >= size[1])
-    return out, [on_x, ~(on_x | on_z), on_z]
 
 
 def _shadowed(pieces: Sequence[Piece], lamp: Vec3, to: Sequence[Floats]) -> NDArray[np.bool_]:

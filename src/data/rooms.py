@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,29 +9,25 @@ from functools import partial
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
+from src.data.exposure import Film
 from src.data.fittings import door, picture, window
 from src.data.frame import Frame
 from src.data.furniture import basin
 from src.data.lighting import Lamp, Room, render
 from src.data.parts import WHITE, Rng, Span, block
-from src.data.raycast import TINY, Box, Camera, Piece, Vec3, enclose, turn
-from src.data.textures import Film, Material, between, floor, pick, tiles, wall, wood
-from src.data.themes import FREE, HANGING, THEMES, Draw
+from src.data.placing import GAP_M, Bounds, place
+from src.data.raycast import Box, Piece, Vec3
+from src.data.textures import Material, between, floor, pick, tiles, wall, wood
+from src.data.themes import FREE, THEMES, Draw
+from src.data.viewpoint import body, look
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever a seed gives other bytes than before: caches and published figures depend on it."""
 
 SPLITS = ("train", "val", "test")
 
-MOST_PIECES = 26
+MOST_PIECES = 60
 WALL_THICKNESS_M = 0.2
-GAP_M = 0.005
-"""Between furniture and walls, and between one piece and the next."""
-
-VIEW_M = 1.7
-"""A camera that meets a wall sooner is placed anew, some times over; a bathroom may have no such place."""
-
-Bounds = tuple[Vec3, Vec3]
 
 
 class RoomPairs:
@@ -71,14 +66,14 @@ class RoomPairs:
 
 
 def make_room(rng: Rng) -> Room:
-    """Draw a room: its size and use, the camera, the lamps, then pieces wherever they still fit."""
+    """Draw a room: its size and use, the lamps, pieces wherever they still fit, and a view of them."""
     theme = pick(rng, THEMES)
     one, other = (between(rng, *span) for span in theme.sides_m)
     size = (*pick(rng, ((one, other), (other, one))), between(rng, 2.3, 3.2))
     walls = tiles(rng) if basin in theme.needed and rng.random() < 0.7 else wall(rng)
     shell, doorways = _shell(rng, size, walls)
-    camera, taken = _stand(rng, size)
-    taken += doorways
+    stand = between(rng, 0.35, size[0] - 0.35), between(rng, 0.35, size[1] - 0.35)
+    taken = [*doorways, body((*stand, 0.9), up_to=size[2])]
     lamps, pieces = _hang_lamps(rng, size)
     for x, y, z in (lamp.position for lamp in lamps):
         # A lamp inside a wardrobe would light nothing.
@@ -88,39 +83,17 @@ def make_room(rng: Rng) -> Room:
     if rng.random() < 0.3:
         draws.insert(0, lambda rng: [block(walls, between(rng, 0.3, 1.2), (0, between(rng, 0.2, 0.8)), (0, size[2]))])
     draws += [pick(rng, (picture, picture, window)) for _ in range(1 + int(rng.random() * 3))]
-    draws += [pick(rng, theme.menu) for _ in range(8 + int(rng.random() * (6 + size[0] * size[1] / 2)))]
-    close = [pick(rng, (*theme.needed, *theme.menu)) for _ in range(int(rng.random() * 5))]
-    for number, draw in enumerate([*close, *draws][: MOST_PIECES - len(pieces)]):
-        near = camera if number < len(close) and draw not in HANGING else None
-        against_wall = not near and (draw not in FREE or rng.random() < 0.3)
-        piece = _place(rng, tuple(draw(rng)), size, taken, against_wall=against_wall, near=near)
+    draws += [pick(rng, theme.menu) for _ in range(16 + int(rng.random() * (10 + 1.5 * size[0] * size[1])))]
+    for draw in draws[: MOST_PIECES - len(pieces)]:
+        against_wall = draw not in FREE or rng.random() < 0.3
+        piece = place(rng, tuple(draw(rng)), size, taken, against_wall=against_wall)
         if piece:
             pieces.append(piece)
             taken.append(piece.bounds)
+    camera = look(rng, size, pieces, stand)
     level = between(rng, 0.08, 0.35)
     red, green, blue = (level * between(rng, 0.9, 1.0) * (0.4 + 0.6 * c) for c in walls.colour)
     return Room(size, shell, tuple(pieces), lamps, (red, green, blue), camera, _load_film(rng), between(rng, 0, 0.03))
-
-
-def _stand(rng: Rng, size: Vec3) -> tuple[Camera, list[Bounds]]:
-    """Stand near a wall or a corner, look inwards, and keep free that place and the start of the view."""
-    for _ in range(6):
-        near, along = between(rng, 0.06, 0.3), between(rng, 0.12, 0.88)
-        share = pick(rng, ((near, along), (1 - near, along), (along, near), (along, 1 - near)))
-        x, y = (min(max(s * side, 0.3), side - 0.3) for s, side in zip(share, size, strict=False))
-        target = size[0] * between(rng, 0.2, 0.8), size[1] * between(rng, 0.2, 0.8)
-        # Rounding hides the last bit of a machine's atan2.
-        heading = round(math.degrees(math.atan2(target[1] - y, target[0] - x)), 3) + between(rng, -12, 12)
-        camera = Camera((x, y, between(rng, 0.9, 1.75)), heading, between(rng, 5, 25), between(rng, -3, 3))
-        ahead_x, ahead_y, _ = camera.axes()[2]
-        if 0 < x + ahead_x * VIEW_M < size[0] and 0 < y + ahead_y * VIEW_M < size[1]:
-            break
-    body, reach = min(0.35, 0.13 * min(size[:2])), min(0.6, 0.3 * min(size[:2]))
-    x2, y2 = x + ahead_x * reach, y + ahead_y * reach
-    return camera, [
-        ((x - body, y - body, 0.0), (x + body, y + body, size[2])),
-        ((x2 - 0.25, y2 - 0.25, 0.8), (x2 + 0.25, y2 + 0.25, size[2])),
-    ]
 
 
 def _hang_lamps(rng: Rng, size: Vec3) -> tuple[tuple[Lamp, ...], list[Piece]]:
@@ -137,51 +110,6 @@ def _hang_lamps(rng: Rng, size: Vec3) -> tuple[tuple[Lamp, ...], list[Piece]]:
             fixture = block(Material(*WHITE, glow=5.0), side, (-side / 2, side / 2), (-0.06, 0.0))
             fixtures.append(Piece((fixture,), (x, y, size[2])))
     return tuple(lamps), fixtures
-
-
-def _place(
-    rng: Rng,
-    boxes: tuple[Box, ...],
-    size: Vec3,
-    taken: Sequence[Bounds],
-    *,
-    against_wall: bool,
-    near: Camera | None = None,
-) -> Piece | None:
-    """Try some places, at a wall, anywhere, or before a camera; None when the piece fits in none of them."""
-    hull = Piece(boxes).hull
-    for _ in range(12):
-        side = int(rng.random() * 4)
-        yaw = side * 90.0 if against_wall else between(rng, 0, 360)
-        if boxes[0].low[2] == 0 and rng.random() < 0.25:
-            yaw += between(rng, -5, 5)
-        low, high = enclose(hull, (0.0, 0.0, 0.0), yaw)
-        spare = [length - (b - a) - 2 * GAP_M for a, b, length in zip(low, high, size, strict=True)][:2]
-        if min(spare) < 0 or high[2] > size[2]:
-            continue
-        share = [rng.random(), rng.random()]
-        if against_wall:
-            # A piece's back is its own y = 0: unturned it stands at the wall y = 0, turned once at x = size[0].
-            share[1 - side % 2] = (0.0, 1.0, 1.0, 0.0)[side]
-        if near:
-            cos, sin = turn(round(near.heading_deg + between(rng, -35, 35), 3))
-            away = between(rng, 0.8, 2.5)
-            ahead = near.position[0] + away * cos, near.position[1] + away * sin
-            share = [
-                (at - (b - a) / 2 - GAP_M) / max(free, TINY)
-                for at, a, b, free in zip(ahead, low, high, spare, strict=False)
-            ]
-            if min(share) < 0 or max(share) > 1:
-                continue
-        x, y = (GAP_M + s * free - a for s, free, a in zip(share, spare, low, strict=False))
-        bounds = enclose(hull, (x, y, 0.0), yaw)
-        if not any(_overlap(bounds, other) for other in taken):
-            return Piece(boxes, (x, y, 0.0), yaw)
-    return None
-
-
-def _overlap(one: Bounds, other: Bounds) -> bool:
-    return all(one[0][k] < other[1][k] + GAP_M and other[0][k] < one[1][k] + GAP_M for k in range(3))
 
 
 def _shell(rng: Rng, size: Vec3, walls: Material) -> tuple[Piece, list[Bounds]]:
@@ -253,5 +181,6 @@ def _load_film(rng: Rng) -> Film:
         white=between(rng, 0.75, 1.0),
         blur=between(rng, 0.0, 0.2),
         grain=between(rng, 0.005, 0.03),
+        border=0.01 if rng.random() < 0.5 else 0.0,
         seed=int(rng.random() * 2**31),
     )

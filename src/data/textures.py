@@ -1,4 +1,4 @@
-"""How things look: random numbers, materials, their patterns, and the camera's film.
+"""How things look: random numbers, materials and their patterns.
 
 The same seed gives the same bytes on every machine, so arrays see only what IEEE 754 rounds in one
 way: + - * / sqrt, comparisons, floor and integers. Sines, powers and matrix products are left out,
@@ -8,15 +8,17 @@ because their last bits depend on the processor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.prints import look_up
+
 RGB = tuple[float, float, float]
 Floats = NDArray[np.float32]
-Pattern = Literal["plain", "noise", "wood", "boards", "stripes", "checks", "tiles"]
+Pattern = Literal["plain", "noise", "wood", "boards", "stripes", "checks", "tiles", "print"]
 T = TypeVar("T")
 
 LATTICE_SIDE = 256
@@ -24,9 +26,6 @@ LATTICE_SIDE = 256
 
 GROUT_SHARE = 0.04
 """Share of a tile's side, or of a board's width, that its seam takes."""
-
-GRAINS_PER_M = np.float32(60)
-"""Of a surface's finest grain, as on plaster, carpet and granite."""
 
 WALLS = ((0.93, 0.91, 0.86), (0.88, 0.84, 0.74), (0.80, 0.84, 0.86), (0.90, 0.80, 0.66), (0.76, 0.80, 0.70))
 WOODS = ((0.45, 0.28, 0.16), (0.62, 0.43, 0.26), (0.78, 0.60, 0.40), (0.30, 0.19, 0.13), (0.86, 0.76, 0.62))
@@ -50,7 +49,8 @@ class Material:
     """A colour, and a pattern that blends it into a second one over the metres of a face.
 
     **Units**: linear reflectance in [0, 1]; `glow` is light given off, in multiples of the colour; `rough` the share by
-    which stains and grain may darken or lighten it.
+    which stains and grain may darken or lighten it, with so many `grains_per_m`; `gloss` the share of a lamp's light
+    that it mirrors; `bumps` how far folds of `bump_m` tilt it, 1 being steep.
     """
 
     colour: RGB
@@ -60,6 +60,10 @@ class Material:
     phase_m: float = 0.0
     glow: float = 0.0
     rough: float = 0.0
+    grains_per_m: float = 60.0
+    gloss: float = 0.0
+    bumps: float = 0.0
+    bump_m: float = 0.1
 
 
 def material(
@@ -79,19 +83,39 @@ def material(
         between(rng, *size_m),
         between(rng, 0.0, 50.0),
         rough=1.2 * contrast * worn * worn,
+        grains_per_m=20 / between(rng, 0.1, 1.0),
+        gloss=max(0.0, between(rng, -0.2, 0.35)),
+    )
+
+
+def printed(rng: np.random.Generator, size_m: tuple[float, float] = (0.3, 1.5)) -> Material:
+    """Draw what is printed or woven: shapes of many sizes and colours between a dark and a light one."""
+    tint = between(rng, 0.0, 0.25)
+    dark, light = (
+        [max(0.02, tone * (1 + between(rng, -tint, tint))) for _ in range(3)]
+        for tone in (between(rng, 0.02, 0.4), between(rng, 0.4, 0.95))
+    )
+    (r, g, b), (r2, g2, b2) = dark, light
+    return Material(
+        (r * r, g * g, b * b), (r2 * r2, g2 * g2, b2 * b2), "print", between(rng, *size_m), between(rng, 0.0, 50.0)
     )
 
 
 def paint(rng: np.random.Generator) -> Material:
-    """Draw any colour, mostly a muted one: books, boxes, cushions."""
+    """Draw any colour, mostly a muted one, or a print: books, boxes, cushions."""
+    if rng.random() < 0.3:
+        return printed(rng, (0.15, 1.0))
     grey, colourful = between(rng, 0.12, 0.85), between(rng, 0.1, 0.7)
     red, green, blue = (min(0.95, max(0.04, grey + colourful * between(rng, -0.5, 0.5))) for _ in range(3))
     return material(rng, (red, green, blue), ("plain", "noise", "noise", "stripes"), (0.02, 0.15), 0.8)
 
 
 def wall(rng: np.random.Generator) -> Material:
-    """Draw plaster, paint or wallpaper."""
-    return material(rng, pick(rng, WALLS), ("plain", "plain", "noise", "stripes"), (0.1, 0.6), 0.2)
+    """Draw plaster or paint, or the prints and stripes of wallpaper."""
+    if rng.random() < 0.08:
+        return printed(rng, (0.5, 2.0))
+    patterns: tuple[Pattern, ...] = "plain", "plain", "plain", "noise", "stripes"
+    return material(rng, pick(rng, WALLS), patterns, (0.1, 1.2), between(rng, 0.03, 0.2))
 
 
 def wood(rng: np.random.Generator) -> Material:
@@ -102,8 +126,13 @@ def wood(rng: np.random.Generator) -> Material:
 
 
 def fabric(rng: np.random.Generator) -> Material:
-    """Draw cloth: plain weave, stripes or checks."""
-    return material(rng, pick(rng, FABRICS), ("noise", "noise", "plain", "stripes", "checks"), (0.03, 0.14), 0.6)
+    """Draw cloth in its folds: plain weave, stripes, checks or a print."""
+    if rng.random() < 0.3:
+        cloth = printed(rng)
+    else:
+        patterns: tuple[Pattern, ...] = "noise", "noise", "plain", "stripes", "checks"
+        cloth = material(rng, pick(rng, FABRICS), patterns, (0.03, 0.14), 0.6)
+    return replace(cloth, gloss=0.0, bumps=between(rng, 0.0, 1.2), bump_m=between(rng, 0.05, 0.3))
 
 
 def floor(rng: np.random.Generator) -> Material:
@@ -155,13 +184,18 @@ def blend(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> tuple
 
     `pixel_m` is what one pixel covers there: a pattern finer than that fades into its mean, as it does
     on film, instead of shimmering.
+
+    **Shape**: (N,) each -> (N,), or (3, N) for a print, whose colours differ; and (N,).
     """
     u, v = (u_m + surface.phase_m) / surface.size_m, (v_m + surface.phase_m) / surface.size_m
+    if surface.pattern == "print":
+        return look_up(u, v, pixel_m / surface.size_m), np.ones_like(u)
     coarse = noise(u, v)
     worn = 1 + np.float32(surface.rough) * (coarse - np.float32(0.5))
-    fine = np.clip(1.5 - pixel_m * (2 * GRAINS_PER_M), 0, 1)
+    often = np.float32(surface.grains_per_m)
+    fine = np.clip(1.5 - pixel_m * (2 * often), 0, 1)
     if surface.rough and fine.any():
-        grain = _lattice(_cell(v_m * GRAINS_PER_M)[0], _cell(u_m * GRAINS_PER_M)[0]) - np.float32(0.5)
+        grain = _lattice(_cell(v_m * often)[0], _cell(u_m * often)[0]) - np.float32(0.5)
         worn += np.float32(surface.rough) * (grain * fine)
     mix: Floats
     if surface.pattern == "plain":
@@ -188,64 +222,11 @@ def blend(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> tuple
     return 0.4 + (mix - 0.4) * sharp, worn
 
 
-@dataclass(frozen=True)
-class Film:
-    """One exposure: from linear light to the bytes of a photo.
-
-    `brightness` is the mean the exposure aims at, in linear light; `saturation` the share of the colours that is kept;
-    `vignetting` the light lost in the corners; `contrast` the weight of the S in the tone curve, up to 1; `black` the
-    tone that the film takes for black, `white` the one for white; `blur` the share that leaks to either neighbour,
-    below 1/3; `grain` the noise's standard deviation, with white at 1.
-    """
-
-    brightness: float
-    balance: RGB
-    vignetting: float
-    contrast: float
-    blur: float
-    grain: float
-    seed: int
-    saturation: float = 1.0
-    black: float = 0.0
-    white: float = 1.0
-
-    def develop(self, light: Floats) -> NDArray[np.uint8]:
-        """Expose, blur, tone, and add grain.
-
-        **Shape**: (3, H, W) linear light -> (H, W, 3) uint8.
-        """
-        # A float mean would depend on the order of its adds; a sum of integers does not.
-        units = int((np.clip(light, 0, 50) * 1024).astype(np.int64).sum())
-        gain = self.brightness * 1024 * light.size / max(units, 1)
-        light = light * (gain * np.array(self.balance, np.float32).reshape(3, 1, 1))
-        grey = (light[0] + light[1] + light[1] + light[2]) * np.float32(0.25)
-        light = grey + (light - grey) * np.float32(self.saturation)
-        rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in light.shape[1:])
-        light *= 1 - self.vignetting * (0.4 * (rows * rows)[:, None] + 0.6 * (columns * columns))
-        for axis in (1, 2):
-            light = _leak(light, axis, self.blur)
-        # The root is the gamma, the shoulder keeps lamps from clipping hard, the S adds contrast.
-        tone = np.sqrt(light * 1.5 / (light + 0.5))
-        tone = np.minimum(tone, 1)
-        tone += self.contrast * tone * (tone * (3 - 2 * tone) - 1)
-        tone = (tone - np.float32(self.black)) * np.float32(1 / (self.white - self.black))
-        tone += self.grain * _bells(light.shape, self.seed)
-        return np.ascontiguousarray((np.clip(tone, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
-
-
-def _leak(light: Floats, axis: int, share: float) -> Floats:
-    """Blur along one axis by three taps; the border repeats."""
-    first, last = light.take([0], axis), light.take([-1], axis)
-    ahead, behind = [slice(None)] * 3, [slice(None)] * 3
-    ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
-    sides = np.concatenate((light[tuple(ahead)], last), axis) + np.concatenate((first, light[tuple(behind)]), axis)
-    return light * (1 - 2 * share) + sides * share
-
-
-def _bells(shape: tuple[int, ...], seed: int) -> Floats:
-    """Draw nearly normal numbers, each the sum of four hashed bytes."""
-    count = shape[0] * shape[1] * shape[2]
-    bits = scramble(np.arange(count, dtype=np.uint32) + np.uint32(seed))
-    total = bits.view(np.uint8).reshape(count, 4).astype(np.int32)
-    quarters = total[:, 0] + total[:, 1] + total[:, 2] + total[:, 3]
-    return ((quarters - 510).astype(np.float32) / 147.8).reshape(shape)
+def bump(surface: Material, normal: Sequence[Floats], u_m: Floats, v_m: Floats) -> list[Floats]:
+    """Tilt normals this way and that, as folds in cloth do: 3 x (N,) -> 3 x (N,), of length one."""
+    u, v = (u_m + surface.phase_m) / surface.bump_m, (v_m + surface.phase_m) / surface.bump_m
+    one, other = noise(u, v) - np.float32(0.5), noise(u + 101, v + 57) - np.float32(0.5)
+    tilt = np.float32(surface.bumps)
+    x, y, z = normal[0] + tilt * one, normal[1] + tilt * other, normal[2] + tilt * (one - other)
+    length = np.sqrt(x * x + y * y + z * z)
+    return [x / length, y / length, z / length]

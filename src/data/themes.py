@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from src.data.fittings import basket, board, cartons, clutter, door, lamp, ledge, picture, plant, rug, window
+from src.data.fittings import (
+    basket,
+    board,
+    cartons,
+    clutter,
+    door,
+    garment,
+    heap,
+    lamp,
+    ledge,
+    oddment,
+    picture,
+    plant,
+    rug,
+    window,
+)
 from src.data.furniture import basin, bath, bed, chair, chest, desk, kitchen, shelf, sofa, table, toilet, wardrobe
 from src.data.parts import Rng, Span
 from src.data.raycast import Box
 
 Draw = Callable[[Rng], list[Box]]
-FREE: tuple[Draw, ...] = (table, chair, cartons, lamp, rug, clutter, plant, basket)
+FREE: tuple[Draw, ...] = (table, chair, cartons, lamp, rug, clutter, plant, basket, heap, oddment)
 """Pieces that need no wall behind them."""
 
-HANGING: tuple[Draw, ...] = (board, door, ledge, picture, window)
-"""Pieces that need one."""
-
-SMALL: tuple[Draw, ...] = (clutter, clutter, cartons, plant, basket, chair)
+COMMON: tuple[Draw, ...] = (clutter, cartons, plant, basket, heap, oddment, chair, chest, wardrobe, window, garment)
 
 
 class Theme(NamedTuple):
@@ -33,12 +45,15 @@ def _square(low: float, high: float) -> tuple[Span, Span]:
 
 
 THEMES = (
-    Theme(_square(2.6, 5.2), (bed, wardrobe), (chest, chest, desk, shelf, lamp, chair, rug, picture, ledge, *SMALL)),
-    Theme(_square(3.2, 7.0), (sofa, table), (sofa, shelf, chest, lamp, chair, rug, picture, table, ledge, *SMALL)),
-    Theme(_square(2.4, 5.5), (kitchen,), (table, table, chair, chest, wardrobe, shelf, picture, ledge, *SMALL)),
-    Theme(_square(2.4, 6.0), (desk, shelf), (desk, shelf, wardrobe, chest, chair, sofa, board, picture, *SMALL)),
-    Theme(_square(3.5, 7.5), (table, table), (table, chair, chair, chest, shelf, picture, lamp, rug, *SMALL)),
-    Theme(_square(5.0, 10.0), (table, table, shelf), (table, table, desk, desk, chair, board, board, shelf, *SMALL)),
-    Theme(_square(1.4, 3.0), (basin, toilet), (bath, chest, wardrobe, shelf, ledge, picture, *SMALL)),
-    Theme(((1.3, 2.4), (4.0, 9.0)), (door, picture), (chest, shelf, wardrobe, door, picture, board, *SMALL)),
+    Theme(_square(2.6, 5.2), (bed, wardrobe), (chest, chest, desk, shelf, lamp, chair, rug, picture, ledge, *COMMON)),
+    Theme(_square(3.2, 7.0), (sofa, table), (sofa, shelf, chest, lamp, chair, rug, picture, table, ledge, *COMMON)),
+    Theme(_square(2.4, 5.5), (kitchen,), (table, table, chair, chest, wardrobe, shelf, picture, ledge, *COMMON)),
+    Theme(_square(2.6, 5.2), (bed, chest), (chest, desk, shelf, lamp, chair, rug, picture, window, *COMMON)),
+    Theme(_square(3.2, 7.0), (sofa, sofa, table), (sofa, shelf, shelf, chest, lamp, rug, picture, ledge, *COMMON)),
+    Theme(_square(2.4, 4.5), (kitchen, kitchen), (table, chair, chest, wardrobe, shelf, picture, ledge, *COMMON)),
+    Theme(_square(2.4, 6.0), (desk, shelf), (desk, shelf, wardrobe, chest, chair, sofa, board, picture, *COMMON)),
+    Theme(_square(3.5, 7.5), (table, table), (table, chair, chair, chest, shelf, picture, lamp, rug, *COMMON)),
+    Theme(_square(5.0, 10.0), (table, table, shelf), (table, table, desk, desk, chair, board, board, shelf, *COMMON)),
+    Theme(_square(1.4, 3.0), (basin, toilet), (bath, chest, wardrobe, shelf, ledge, picture, *COMMON)),
+    Theme(((1.3, 2.4), (4.0, 9.0)), (door, picture), (chest, shelf, wardrobe, door, picture, board, *COMMON)),
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from analytic import GREY, MILLIMETRE, camera_for, rays, solid
 
-from src.data.lighting import Lamp, Room, render
+from src.data.exposure import Film
+from src.data.lighting import Lamp, Room, _find_hollows, _light, render
 from src.data.raycast import Box, Camera, Piece, trace
-from src.data.textures import Film
 
 FILM = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
 
@@ -76,3 +78,31 @@ def test_soft_shadows_fade_over_their_width() -> None:
         column = render(room, intrinsics).image[:, 80].mean(-1)[on_floor[:, 80]]
         widths.append(int(((column > 0) & (column < 0.7 * column.max())).sum()))
     assert widths[0] + 3 < widths[1] < widths[2]
+
+
+def test_gloss_shows_the_lamp_where_a_mirror_would() -> None:
+    """Camera and lamp 1 m and 3 m above the floor, 4 m apart: the mirror image is met a quarter of the way."""
+    shiny = Piece((Box((-9, -9, -1), (9, 9, 0), replace(GREY, gloss=0.3)),))
+    camera, intrinsics = Camera((0, 0, 1), 0.0, 45.0), camera_for((160, 120))
+    lamps = (Lamp((4.0, 0.0, 3.0), (1, 1, 1)),)
+    lights = []
+    for floor in (solid((-9, -9, -1), (9, 9, 0)), shiny):
+        room = Room((9, 9, 9), floor, (), lamps, (0.3, 0.3, 0.3), camera, FILM)
+        depth_m, number = trace([floor], camera, intrinsics)
+        lights.append(_light(room, depth_m, number, intrinsics)[0])
+    gleam = lights[1] - lights[0]
+    row, column = np.unravel_index(gleam.argmax(), gleam.shape)
+    x, y = (each[row, column] for each in np.broadcast_arrays(*rays(intrinsics)))
+    right, down, forward = camera.axes()
+    ahead, aside = (depth_m[row, column] * (x * right[k] + y * down[k] + forward[k]) for k in (0, 1))
+    assert abs(ahead - 1) < 0.03 and abs(aside) < 0.03
+    assert 0.25 < gleam.max() <= 0.3 and np.median(gleam) < 0.01
+
+
+def test_hollows_are_dark_and_plain_slopes_are_not() -> None:
+    slope = np.broadcast_to(np.linspace(1, 5, 96, dtype=np.float32)[:, None], (96, 128)).copy()
+    inner = slice(12, -12), slice(12, -12)
+    assert np.abs(_find_hollows(slope)[inner]).max() < 0.02
+    slope[40:44, 60:64] += 0.3
+    found = _find_hollows(slope)
+    assert found[41, 61] > 0.8 and found[41, 58] == 0 and found[70, 61] < 0.02

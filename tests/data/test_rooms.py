@@ -15,7 +15,7 @@ from src.data.lighting import Room
 from src.data.raycast import Piece, Vec3, trace, turn
 from src.data.rooms import SPLITS, RoomPairs, make_room
 
-PINNED = ["097f18a81563a0f3", "2f9099b490daa06c", "f1638e616ff82725"]
+PINNED = ["9940e52f00844962", "1487f4420051a263", "afda0b64b9ec4bcd"]
 SMALL = NYU_INTRINSICS.resized(48, 36)
 
 
@@ -168,6 +168,16 @@ def test_some_rooms_open_into_the_next_and_nothing_stands_in_the_way(rooms: list
             b > side + 0.5 for b, side in zip(high, room.size_m, strict=False)
         )
     assert 60 < opened < 140
+
+
+def test_furniture_fills_half_of_the_view(rooms: list[Room]) -> None:
+    """Wall, floor and ceiling are a third of NYU's labelled pixels."""
+    shares = []
+    for room in rooms:
+        number = trace((room.shell, *room.pieces), room.camera, SMALL)[1]
+        shares.append((number >= len(room.shell.boxes)).mean())
+    assert 0.45 < np.mean(shares) < 0.7
+    assert np.percentile(shares, 10) > 0.25
 
 
 def test_depth_is_spread_as_in_nyu(depths: list[np.ndarray]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from src.data.textures import Film, Material, blend, noise
+from src.data.textures import Material, blend, bump, noise
 
 
 def test_noise_is_smooth_bounded_and_varied() -> None:
@@ -18,34 +18,6 @@ def test_noise_is_smooth_bounded_and_varied() -> None:
     assert np.abs(np.diff(values)).max() < 0.05  # a step of 0.01 cells
 
 
-def test_a_neutral_film_keeps_order_and_grey() -> None:
-    film = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
-    light = np.repeat(np.linspace(0, 3, 64, dtype=np.float32).reshape(1, 1, 64), 3, axis=0).repeat(4, axis=1)
-    image = film.develop(light)
-    assert image.shape == (4, 64, 3)
-    assert (np.diff(image[0, :, 0].astype(int)) >= 0).all()
-    assert (image[..., 0] == image[..., 2]).all()
-
-
-def test_a_warm_balance_makes_red_of_grey() -> None:
-    film = Film(brightness=0.2, balance=(1.2, 1, 0.8), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
-    image = film.develop(np.full((3, 8, 8), 0.5, np.float32)).astype(int)
-    assert (image[..., 0] > image[..., 1]).all()
-    assert (image[..., 1] > image[..., 2]).all()
-
-
-def test_a_film_may_lose_colour_and_clip_both_ends() -> None:
-    light = (
-        np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 4, 64) * np.array([1.5, 1, 0.5], np.float32)[:, None, None]
-    )
-    plain = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
-    assert (np.ptp(replace(plain, saturation=0.0).develop(light), axis=-1) <= 1).all()
-    before, after = plain.develop(light), replace(plain, black=0.2, white=0.7).develop(light)
-    assert (after[before < 0.19 * 255] == 0).all()
-    assert (after[before > 0.71 * 255] == 255).all()
-    assert (before.min(), before.max()) != (0, 255)
-
-
 def test_wear_changes_a_rough_surface_and_its_grain_fades_with_distance() -> None:
     u, v = np.random.default_rng(0).uniform(0, 30, (2, 4000)).astype(np.float32)
     smooth = Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -54,3 +26,15 @@ def test_wear_changes_a_rough_surface_and_its_grain_fades_with_distance() -> Non
     assert 0.2 <= near.min() < near.max() <= 1.8
     assert abs(near.mean() - 1) < 0.05
     assert 0.05 < far.std() < 0.8 * near.std()
+
+
+def test_folds_tilt_normals_and_keep_their_length() -> None:
+    u, v = np.random.default_rng(0).uniform(0, 30, (2, 4000)).astype(np.float32)
+    flat = [np.zeros_like(u), np.zeros_like(u), np.ones_like(u)]
+    cloth = Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), bumps=0.8, bump_m=0.1)
+    tilted = np.stack(bump(cloth, flat, u, v))
+    assert np.allclose((tilted**2).sum(0), 1, atol=1e-5)
+    assert tilted[:2].std(axis=1).min() > 0.1
+    assert abs(tilted[:2].mean()) < 0.03
+    # A hundredth of a fold further on, the surface faces nearly the same way.
+    assert np.abs(np.stack(bump(cloth, flat, u + np.float32(0.001), v)) - tilted).max() < 0.05

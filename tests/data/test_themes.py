@@ -1,7 +1,6 @@
 """What rooms are for."""
 
-from src.data.fittings import door
-from src.data.themes import FREE, HANGING, THEMES
+from src.data.themes import THEMES
 
 
 def test_rooms_go_from_bathrooms_to_classrooms_and_corridors() -> None:
@@ -9,8 +8,3 @@ def test_rooms_go_from_bathrooms_to_classrooms_and_corridors() -> None:
     assert min(low for low, _ in sides) < 1.5
     assert max(high for _, high in sides) == 10
     assert any(one[1] < other[0] for one, other in (theme.sides_m for theme in THEMES))
-
-
-def test_pieces_hang_or_stand_free_but_not_both() -> None:
-    assert not set(FREE) & set(HANGING)
-    assert {draw for theme in THEMES for draw in theme.needed} - {door} - set(FREE)

@@ -1,0 +1,55 @@
+"""Where furniture goes: at walls or anywhere, and never through each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from src.data.parts import Rng
+from src.data.raycast import Box, Piece, Vec3, enclose
+from src.data.textures import between
+
+Bounds = tuple[Vec3, Vec3]
+
+GAP_M = 0.005
+"""Between furniture and walls, and between one piece and the next."""
+
+
+def place(
+    rng: Rng,
+    boxes: tuple[Box, ...],
+    size: Vec3,
+    taken: Sequence[Bounds],
+    *,
+    against_wall: bool,
+) -> Piece | None:
+    """Try some places, at a wall or anywhere; None when the piece fits in none of them."""
+    hull = Piece(boxes).hull
+    for _ in range(12):
+        side = int(rng.random() * 4)
+        yaw = side * 90.0 if against_wall else between(rng, 0, 360)
+        if boxes[0].low[2] == 0 and rng.random() < 0.25:
+            yaw += between(rng, -5, 5)
+        low, high = enclose(hull, (0.0, 0.0, 0.0), yaw)
+        spare = [length - (b - a) - 2 * GAP_M for a, b, length in zip(low, high, size, strict=True)][:2]
+        if min(spare) < 0 or high[2] > size[2]:
+            continue
+        share = [rng.random(), rng.random()]
+        if against_wall:
+            # A piece's back is its own y = 0: unturned it stands at the wall y = 0, turned once at x = size[0].
+            share[1 - side % 2] = (0.0, 1.0, 1.0, 0.0)[side]
+        x, y = (GAP_M + s * free - a for s, free, a in zip(share, spare, low, strict=False))
+        bounds = enclose(hull, (x, y, 0.0), yaw)
+        if is_free(bounds, taken):
+            return Piece(boxes, (x, y, 0.0), yaw)
+    return None
+
+
+def is_free(bounds: Bounds, taken: Sequence[Bounds]) -> bool:
+    """Tell whether what is bounded so keeps a gap from all that is there."""
+    if not taken:
+        return True
+    lows, highs = np.array(taken).transpose(1, 0, 2)
+    clash = (np.array(bounds[0]) < highs + GAP_M) & (lows < np.array(bounds[1]) + GAP_M)
+    return not clash.all(axis=1).any()
