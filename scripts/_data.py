@@ -31,6 +31,7 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
         depth_scale=options.depth_scale,
         max_depth_m=max_depth_m,
         rooms=getattr(options, "rooms", ROOMS["train"]),
+        holes=getattr(options, "holes", False),
     )
     name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos", "csv": "your csv"}[data.kind]
     print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)

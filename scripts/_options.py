@@ -142,6 +142,8 @@ def add_data_options(parser: argparse.ArgumentParser, *, kind: str | None, valid
     add("--validation", type=SHARE, default=validation, metavar="SHARE", help=what)
     if kind:
         add("--rooms", type=COUNT, default=ROOMS["train"], metavar="N", help="rooms: how many to generate for training")
+        what = "rooms: leave out of the training depth what a Kinect could not measure"
+        add("--holes", action=argparse.BooleanOptionalAction, default=False, help=what)
     add("--limit", type=COUNT, metavar="N", help="take only the first N frames of each split, for a quick try")
 
 
@@ -171,6 +173,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--encoder", default=EMBEDDED_ENCODER, metavar="NAME", help="any EfficientNet of timm")
     add("--pretrained", action=switch, default=True, help="start the encoder from ImageNet weights")
+    what = "start from a checkpoint's weights, as after training on rooms, or on others' frames"
+    add("--init", type=Path, metavar="PATH", help=what)
     what = "keep ImageNet's statistics in the encoder's norms, where training pictures are no photos"
     add("--keep-norms", action=switch, default=False, help=what)
     add("--target", choices=TARGETS, default="metric", help="depth / --max-depth, or / the image's own maximum")

@@ -1,4 +1,4 @@
-"""Which run it is: a new one, or one to go on with, and from where; and how to go on with it later."""
+"""Which run it is: a new one or one to go on with, from which weights; and how to go on with it later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 from _options import Parser, read_preset
 
 from src.conventions import UserError
-from src.training import distributed
+from src.network import DepthNet, rebuild
+from src.training import checkpoint, distributed
 from src.training.keeper import NEWEST, find_newest, load_newest
 from src.training.logbook import check_writable
 from src.training.state import State
@@ -61,6 +62,25 @@ def find_resumable(resume: str | None, out: Path | None) -> Path | None:
         print("nothing to resume: starting a new run")
         return None
     return max(found, key=lambda path: path.stat().st_mtime).with_name(NEWEST)
+
+
+def make_network(options: Namespace, *, resumed: bool) -> DepthNet:
+    """Make the network to train, on a checkpoint's weights where `--init` names one.
+
+    **Raises**: UserError when that checkpoint's network is another one, or its numbers mean something else.
+    """
+    if resumed or options.init is None:
+        return DepthNet(options.encoder, pretrained=options.pretrained and not resumed)
+    content = checkpoint.load(options.init)
+    about = content["about"]
+    for flag in ("encoder", "target", "max_depth"):
+        held, wanted = about["max_depth_m" if flag == "max_depth" else flag], getattr(options, flag)
+        if held != wanted:
+            flag = flag.replace("_", "-")
+            raise UserError(f"--init {options.init}: got {flag} {held}, expected {wanted}. Add --{flag} {held}.")
+    weights, which = checkpoint.choose_weights(content)
+    print(f"starting from {options.init} ({which}), trained on {about['data']}", flush=True)
+    return rebuild(options.encoder, weights)
 
 
 def go_on(state: State, resumed: dict[str, Any], facts: dict[str, Any]) -> None:

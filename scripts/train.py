@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from _data import bar_options, decode, open_data
 from _options import as_preset, make_training_parser
-from _resume import as_typed, choose_run, go_on, how_to_go_on, name_folder
+from _resume import as_typed, choose_run, go_on, how_to_go_on, make_network, name_folder
 from _root import run
 from evaluate import compare, report
 
@@ -33,7 +33,7 @@ from src.data.batches import TrainingBatches, ValidationBatches
 from src.data.frame import Pairs
 from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Batch
 from src.data.sources import Data
-from src.network import DepthNet, rebuild, summarize
+from src.network import rebuild, summarize
 from src.training import checkpoint, distributed
 from src.training.allocator import keep_freed_memory
 from src.training.engine import Precision, Units, choose_precision, settle_swa, train_epoch, validate
@@ -80,7 +80,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         frames = data.open("train", options.limit)
         held_out = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
         torch.manual_seed(options.seed)
-        network = DepthNet(options.encoder, pretrained=options.pretrained and resumed is None)
+        network = make_network(options, resumed=resumed is not None)
         network.encoder.keeps_norms = options.keep_norms
         decoded = decode(frames, TRAINING_SIZES, options)
         held_out_decoded = decode(held_out, VALIDATION_SIZES, options) if held_out else None

@@ -31,6 +31,11 @@ HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35
 HIGHLIGHT_SQUARINGS = 6
 """A highlight is the cosine towards the lamp's mirror image, squared so often."""
 
+PROJECTOR_M = 0.075
+"""How far right of the camera a Kinect's projector is: what it cannot reach has no depth."""
+
+KINECT_NEAR_M = 0.5
+
 LAMP_SIZE_M2 = 0.6
 """Softens the inverse square close to a lamp, which is no point."""
 
@@ -58,13 +63,32 @@ class Room:
     """Over how much of the picture's height the edge of a shadow fades."""
 
 
-def render(room: Room, intrinsics: Intrinsics) -> Frame:
-    """Take a photo of the room with its exact depth along the optical axis."""
+def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
+    """Take a photo of the room with its exact depth along the optical axis, or only where a Kinect would measure it."""
     pieces = (room.shell, *room.pieces)
     depth_m, number = trace(pieces, room.camera, intrinsics)
     image = room.film.develop(_light(room, depth_m, number, intrinsics))
     seen = number >= 0
+    if holes:
+        seen &= _measure(room, depth_m, number, intrinsics)
     return Frame(image, np.where(seen, depth_m, np.float32(0)), seen & (depth_m <= MAX_DEPTH_M))
+
+
+def _measure(room: Room, depth_m: Floats, number: NDArray[np.int16], intrinsics: Intrinsics) -> NDArray[np.bool_]:
+    """Tell where a Kinect measures depth: not too near, not on what shines, not where its projector throws no light.
+
+    **Shape**: (H, W) each.
+    """
+    glow = np.array([box.material.glow for _, box in all_boxes((room.shell, *room.pieces))])
+    axes, eye = room.camera.axes(), room.camera.position
+    x, y, z = (at + PROJECTOR_M * right for at, right in zip(eye, axes[0], strict=True))
+    rays = cast_rays(axes, intrinsics, slice(0, intrinsics.height_px), slice(0, intrinsics.width_px))
+    to = [
+        (start + ray * np.minimum(depth_m, 2 * MAX_DEPTH_M) - other).ravel()
+        for start, ray, other in zip(eye, rays, (x, y, z), strict=True)
+    ]
+    dark = _shadowed(room.pieces, (x, y, z), to).reshape(depth_m.shape)
+    return ~dark & (depth_m >= KINECT_NEAR_M) & (glow[number] == 0)
 
 
 def _light(room: Room, depth_m: Floats, number: NDArray[np.int16], intrinsics: Intrinsics) -> Floats:

@@ -33,11 +33,19 @@ WALL_THICKNESS_M = 0.2
 class RoomPairs:
     """Generated rooms as frames; the splits share no room, and item i depends on nothing but its number.
 
+    With `holes`, depth is valid only where a Kinect would measure it.
+
     **Raises**: UserError for a split other than `SPLITS`, or a negative count or seed.
     """
 
     def __init__(
-        self, count: int, *, split: str = "train", seed: int = 0, intrinsics: Intrinsics = NYU_INTRINSICS
+        self,
+        count: int,
+        *,
+        split: str = "train",
+        seed: int = 0,
+        intrinsics: Intrinsics = NYU_INTRINSICS,
+        holes: bool = False,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"rooms: got the split {split!r}, expected one of {', '.join(SPLITS)}.")
@@ -46,9 +54,12 @@ class RoomPairs:
         self._key = VERSION, SPLITS.index(split)
         self._seed = seed
         self._intrinsics = intrinsics
+        self._holes = holes
         self.names: Sequence[str] = [f"rooms/{split}/{index:06d}" for index in range(count)]
         self.scenes: Sequence[str] = self.names
         self.fingerprint = f"rooms version={VERSION} count={count} split={split} seed={seed} {intrinsics}"
+        if holes:
+            self.fingerprint += " holes"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,7 +73,8 @@ class RoomPairs:
             raise IndexError(f"rooms: got index {index}, expected 0 to {len(self) - 1}")
         # The seed may fill more than one word, so it comes last: no two keys spell the same words.
         stream = np.random.SeedSequence((*self._key, index, self._seed))
-        return render(make_room(np.random.Generator(np.random.PCG64(stream))), self._intrinsics)
+        room = make_room(np.random.Generator(np.random.PCG64(stream)))
+        return render(room, self._intrinsics, holes=self._holes)
 
 
 def make_room(rng: Rng) -> Room:

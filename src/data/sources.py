@@ -29,7 +29,7 @@ def default_cache() -> Path:
 class Data:
     """A chosen data set: its kind (`nyu`, `rooms` or `csv`), where it lies, and why it was taken.
 
-    `rooms` is how many rooms to generate for training.
+    `rooms` is how many rooms to generate for training, `holes` whether their depth is left out where a Kinect's is.
     """
 
     kind: str
@@ -39,6 +39,7 @@ class Data:
     depth_scale: float | None = None
     max_depth_m: float = MAX_DEPTH_M
     rooms: int = ROOMS["train"]
+    holes: bool = False
 
     @property
     def last_split(self) -> str:
@@ -63,7 +64,7 @@ class Data:
             height = TRAINING_SIZES.image_px
             camera = NYU_INTRINSICS if split == "test" else NYU_INTRINSICS.resized(height * 4 // 3, height)
             count = self.rooms if split == "train" else ROOMS[split]
-            return RoomPairs(count, split=split, intrinsics=camera)
+            return RoomPairs(count, split=split, intrinsics=camera, holes=self.holes and split == "train")
         if self.kind == "nyu":
             return open_nyu(self.root, split, validation=self.validation, max_depth_m=self.max_depth_m)
         rows = read_rows(self.root)
@@ -81,6 +82,7 @@ def choose_data(
     depth_scale: float | None = None,
     max_depth_m: float = MAX_DEPTH_M,
     rooms: int = ROOMS["train"],
+    holes: bool = False,
 ) -> Data:
     """Settle on a data set.
 
@@ -89,7 +91,9 @@ def choose_data(
 
     **Raises**: UserError when what was asked for is not there.
     """
-    data = partial(Data, validation=validation, depth_scale=depth_scale, max_depth_m=max_depth_m, rooms=rooms)
+    data = partial(
+        Data, validation=validation, depth_scale=depth_scale, max_depth_m=max_depth_m, rooms=rooms, holes=holes
+    )
     if kind == "rooms":
         return data("rooms", None, "as asked")
     is_file = folder is not None and os.path.isfile(folder)  # unlike Path.is_file, it takes any name

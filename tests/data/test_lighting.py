@@ -9,7 +9,7 @@ import pytest
 from analytic import GREY, MILLIMETRE, camera_for, rays, solid
 
 from src.data.exposure import Film
-from src.data.lighting import Lamp, Room, _find_hollows, _light, render
+from src.data.lighting import PROJECTOR_M, Lamp, Room, _find_hollows, _light, render
 from src.data.raycast import Box, Camera, Piece, trace
 
 FILM = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
@@ -106,3 +106,28 @@ def test_hollows_are_dark_and_plain_slopes_are_not() -> None:
     slope[40:44, 60:64] += 0.3
     found = _find_hollows(slope)
     assert found[41, 61] > 0.8 and found[41, 58] == 0 and found[70, 61] < 0.02
+
+
+def test_holes_are_as_wide_as_the_projectors_distance_says() -> None:
+    """A plate 1 m away, a wall 3 m away: the projector's rays pass the plate's left edge 2/1 of its distance aside."""
+    plate, wall = solid((1.0, -0.3, -0.4), (1.02, 0.3, 0.4)), solid((3, -9, -9), (4, 9, 9))
+    room = Room((9, 9, 9), wall, (plate,), (), (1, 1, 1), Camera((0, 0, 0), 0.0), FILM)
+    intrinsics = camera_for((320, 240))
+    exact, holed = render(room, intrinsics), render(room, intrinsics, holes=True)
+    assert exact.valid.all() and np.array_equal(exact.image, holed.image)
+    assert np.array_equal(holed.depth_m, np.where(holed.valid, exact.depth_m, 0))
+    hole = np.flatnonzero(~holed.valid[120])
+    first_of_plate = int(np.flatnonzero(exact.depth_m[120] < 2)[0])
+    # They lie on the wall just left of the plate, 0.15 m wide there.
+    assert hole.max() == first_of_plate - 1 and np.array_equal(np.diff(hole), np.ones(hole.size - 1))
+    assert abs(hole.size * 3 / intrinsics.fx_px - PROJECTOR_M * 2) < 2 * 3 / intrinsics.fx_px
+
+
+def test_a_kinect_is_blind_to_what_is_near_and_what_shines() -> None:
+    halves = Piece((Box((1, -9, -9), (2, 0, 9), GREY), Box((1, 0, -9), (2, 9, 9), replace(GREY, glow=1.0))))
+    camera = camera_for((64, 48))
+    far = render(Room((9, 9, 9), halves, (), (), (1, 1, 1), Camera((0, 0, 0), 0.0), FILM), camera, holes=True)
+    near = render(Room((9, 9, 9), halves, (), (), (1, 1, 1), Camera((0.6, 0, 0), 0.0), FILM), camera, holes=True)
+    # Looking along x, left is y.
+    assert not far.valid[:, :31].any() and far.valid[:, 33:].all()
+    assert not near.valid.any()

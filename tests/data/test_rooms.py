@@ -69,6 +69,7 @@ def test_fingerprint_tells_every_argument_apart() -> None:
         RoomPairs(5, split="val"),
         RoomPairs(5, seed=1),
         RoomPairs(5, intrinsics=SMALL),
+        RoomPairs(5, holes=True),
     ]
     assert len({pairs.fingerprint for pairs in variants}) == len(variants)
     assert RoomPairs(5).fingerprint == variants[0].fingerprint
@@ -178,6 +179,16 @@ def test_furniture_fills_half_of_the_view(rooms: list[Room]) -> None:
         shares.append((number >= len(room.shell.boxes)).mean())
     assert 0.45 < np.mean(shares) < 0.7
     assert np.percentile(shares, 10) > 0.25
+
+
+def test_holes_take_some_of_the_depth_and_none_of_the_photo() -> None:
+    exact, holed = RoomPairs(8, intrinsics=SMALL), RoomPairs(8, intrinsics=SMALL, holes=True)
+    shares = []
+    for index in range(8):
+        assert np.array_equal(exact[index].image, holed[index].image)
+        assert not (holed[index].valid & ~exact[index].valid).any()
+        shares.append(holed[index].valid.mean())
+    assert 0.6 < np.mean(shares) < 0.97
 
 
 def test_depth_is_spread_as_in_nyu(depths: list[np.ndarray]) -> None:

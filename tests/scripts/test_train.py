@@ -60,6 +60,29 @@ def test_a_resumed_run_goes_on_with_its_own_options(script: Script, nyu_folder: 
     assert "no optimiser state" in refused.stderr
 
 
+def test_a_run_starts_from_another_runs_weights(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    common = ("--data-dir", nyu_folder, "--limit", 4)
+    script_inside("train.py", *common, "--out", first, "--epochs", 2)
+    # A rate this small leaves the weights where they began.
+    still = ("--lr", 1e-12, "--epochs", 1, "--ema", 0)
+    done = script_inside("train.py", *common, "--out", second, "--init", first / "best.pt", *still)
+    assert "starting from" in done.stdout and "trained on nyu" in done.stdout
+    before, after = (torch.load(run / "best.pt", weights_only=True) for run in (first, second))
+    for name, value in before["ema"].items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.allclose(value, after["network"][name], atol=1e-6), name
+    # A run that goes on takes its own weights, whatever became of that file.
+    (first / "best.pt").unlink()
+    assert "starting from" not in script_inside("train.py", "--resume", second, "--epochs", 2).stdout
+    refused = script_inside("train.py", *common, "--out", third, "--init", first / "best.pt", status=2)
+    assert "no such checkpoint" in refused.stderr
+    other = ("--init", second / "best.pt", "--target", "relative")
+    refused = script_inside("train.py", *common, "--out", third, *other, status=2)
+    assert "got target metric, expected relative. Add --target metric" in refused.stderr
+    assert not third.exists()
+
+
 def test_relative_depth_has_its_own_measures(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     script_inside(
