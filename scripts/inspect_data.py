@@ -63,6 +63,10 @@ def describe(split: str, found: Survey, scenes_shown: int | None) -> str:
         "  depth stored    " + ", ".join(f"{name}: {count}" for name, count in found.encodings.most_common()),
         f"  valid depth     {found.valid:.1%} of the pixels",
         "  depth in metres " + "  ".join(f"{name} {value:.2f}" for name, value in found.depth_m.items()),
+        *(
+            f"  {'mean map, metres' if row == 0 else '':16}" + "".join(f"{value:6.2f}" for value in values)
+            for row, values in enumerate(found.mean_map_m)
+        ),
         f"  problems        {len(found.problems) or 'none'}",
         *(f"    {problem}" for problem in found.problems[:PROBLEMS_SHOWN]),
     ]

@@ -206,6 +206,7 @@ def score(options: Namespace, data: Data, precision: Precision) -> None:
     )
     print(f"\nThe run is in {options.out}. Next:")
     print(f"  python {as_typed('evaluate.py')} {shlex.quote(str(path))}")
+    print(f"  python {as_typed('predict.py')} photo.jpg --checkpoint {shlex.quote(str(path))}")
 
 
 def draw_samples(

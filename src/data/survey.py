@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.conventions import UserError
 from src.data.frame import Pairs
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 PIXELS_PER_FRAME = 1000
+GRID = 4
+"""The mean map has so many rows and columns."""
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Survey:
     valid: float = 0.0
     """Share of valid pixels."""
     depth_m: dict[str, float] = field(default_factory=dict)
+    mean_map_m: NDArray[np.float64] = field(default_factory=lambda: np.full((GRID, GRID), np.nan))
+    """Mean depth in each part of the picture, (4, 4), top row first; NaN where nothing is valid."""
     problems: list[str] = field(default_factory=list)
     """One line per frame that cannot be used, or looks odd."""
 
@@ -39,6 +44,7 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
     """Read every frame once. A frame that cannot be read becomes a problem in the result, not an error."""
     found = Survey()
     depths, shares = [np.zeros(0, np.float32)], []
+    totals, counts = np.zeros((2, GRID * GRID))
     for index in progress(range(len(pairs))):
         try:
             frame, encoding = pairs[index], pairs.encoding(index)
@@ -55,7 +61,13 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
         elif np.ptp(frame.depth_m[frame.valid]) < 0.01:
             found.problems.append(f"{pairs.names[index]}: its depth is the same everywhere.")
         seen = frame.depth_m[frame.valid]
+        rows, columns = (np.arange(side) * GRID // side for side in frame.valid.shape)
+        part = (rows[:, None] * GRID + columns)[frame.valid]
+        totals += np.bincount(part, seen, GRID * GRID)
+        counts += np.bincount(part, minlength=GRID * GRID)
         depths.append(seen[:: max(1, len(seen) // PIXELS_PER_FRAME)])
+    with np.errstate(invalid="ignore"):
+        found.mean_map_m = (totals / counts).reshape(GRID, GRID)
     depth_m = np.concatenate(depths)
     if len(depth_m):
         found.valid = float(np.mean(shares))

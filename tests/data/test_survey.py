@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import write_depth
 
+from src.data.frame import Frame
 from src.data.nyu import open_nyu
 from src.data.survey import survey
 
@@ -17,6 +18,28 @@ def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
     assert found.valid == pytest.approx((96 - 10) * (128 - 13) / (96 * 128))
     assert 1 <= found.depth_m["min"] < found.depth_m["p50"] < found.depth_m["max"] <= 6
     assert found.problems == []
+
+
+class Steps:
+    """One frame, each quarter of its rows a metre farther than the one above, its left quarter not measured."""
+
+    names = scenes = ("steps",)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Frame:
+        depth_m = np.repeat(np.arange(1, 5, dtype=np.float32), 3)[:, None] * np.ones((1, 16), np.float32)
+        return Frame(np.zeros((12, 16, 3), np.uint8), depth_m, np.broadcast_to(np.arange(16) >= 4, (12, 16)))
+
+    def encoding(self, index: int) -> str:
+        return "none"
+
+
+def test_the_mean_map_has_its_top_row_first_and_leaves_out_what_is_not_valid() -> None:
+    found = survey(Steps()).mean_map_m
+    assert np.isnan(found[:, 0]).all()
+    assert np.allclose(found[:, 1:], np.arange(1, 5)[:, None])
 
 
 def test_problems_are_named_and_the_rest_goes_on(nyu_folder: Path) -> None:
