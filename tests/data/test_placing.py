@@ -16,7 +16,7 @@ UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 def test_only_what_keeps_the_gap_on_some_axis_is_free() -> None:
     assert is_free(UNIT, [])
-    for shift in product((-1 - 2 * GAP_M, -1 + GAP_M, 0.0, 1 - GAP_M, 1 + 2 * GAP_M), repeat=3):
+    for shift in product((-1 - 2 * GAP_M, -1 - GAP_M / 2, 0.0, 1 + GAP_M / 2, 1 + 2 * GAP_M), repeat=3):
         x, y, z = shift
         moved = (x, y, z), (x + 1, y + 1, z + 1)
         apart = any(abs(each) > 1 + GAP_M for each in shift)
