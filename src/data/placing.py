@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from src.data.parts import Rng
 from src.data.raycast import Box, Piece, Vec3, enclose
@@ -16,16 +17,9 @@ GAP_M = 0.005
 """Between furniture and walls, and between one piece and the next."""
 
 
-def place(
-    rng: Rng,
-    boxes: tuple[Box, ...],
-    size: Vec3,
-    taken: Sequence[Bounds],
-    *,
-    against_wall: bool,
-) -> Piece | None:
+def place(rng: Rng, boxes: tuple[Box, ...], size: Vec3, taken: Sequence[Bounds], *, against_wall: bool) -> Piece | None:
     """Try some places, at a wall or anywhere; None when the piece fits in none of them."""
-    hull = Piece(boxes).hull
+    hull, there = Piece(boxes).hull, np.array(taken)
     for _ in range(12):
         side = int(rng.random() * 4)
         yaw = side * 90.0 if against_wall else between(rng, 0, 360)
@@ -41,15 +35,13 @@ def place(
             share[1 - side % 2] = (0.0, 1.0, 1.0, 0.0)[side]
         x, y = (GAP_M + s * free - a for s, free, a in zip(share, spare, low, strict=False))
         bounds = enclose(hull, (x, y, 0.0), yaw)
-        if is_free(bounds, taken):
+        if is_free(bounds, there):
             return Piece(boxes, (x, y, 0.0), yaw)
     return None
 
 
-def is_free(bounds: Bounds, taken: Sequence[Bounds]) -> bool:
-    """Tell whether what is bounded so keeps a gap from all that is there."""
-    if not taken:
-        return True
-    lows, highs = np.array(taken).transpose(1, 0, 2)
+def is_free(bounds: Bounds, taken: ArrayLike) -> bool:
+    """Tell whether what is bounded so keeps a gap from all that is there: N bounds, or their (N, 2, 3)."""
+    lows, highs = np.asarray(taken, np.float64).reshape(-1, 2, 3).transpose(1, 0, 2)
     clash = (np.array(bounds[0]) < highs + GAP_M) & (lows < np.array(bounds[1]) + GAP_M)
-    return not clash.all(axis=1).any()
+    return not bool(clash.all(axis=1).any())

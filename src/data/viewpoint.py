@@ -39,12 +39,12 @@ def look(rng: Rng, size: Vec3, pieces: Sequence[Piece], stand: tuple[float, floa
     """
     far_wish, full_wish = between(rng, *FAR) * math.sqrt(size[0] * size[1]), between(rng, *FULL)
     hulls, bounds = _line_up(pieces), [piece.bounds for piece in pieces]
-    targets = bounds or [((0.0, 0.0, 0.0), size)]
+    there, targets = np.array(bounds), bounds or [((0.0, 0.0, 0.0), size)]
     best, least = None, math.inf
     for attempt in range(16):
         x, y = (between(rng, 0.3, side - 0.3) for side in size[:2]) if attempt else stand
         eye = x, y, between(rng, 0.9, 1.75)
-        if not is_free(body(eye, up_to=eye[2] + 0.2), bounds):
+        if not is_free(body(eye, up_to=eye[2] + 0.2), there):
             continue
         low, high = pick(rng, targets)
         # Rounding hides the last bit of a machine's atan2.

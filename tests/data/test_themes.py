@@ -1,6 +1,7 @@
 """What rooms are for."""
 
-from src.data.themes import THEMES
+from src.data.fittings import door
+from src.data.themes import FREE, THEMES
 
 
 def test_rooms_go_from_bathrooms_to_classrooms_and_corridors() -> None:
@@ -8,3 +9,7 @@ def test_rooms_go_from_bathrooms_to_classrooms_and_corridors() -> None:
     assert min(low for low, _ in sides) < 1.5
     assert max(high for _, high in sides) == 10
     assert any(one[1] < other[0] for one, other in (theme.sides_m for theme in THEMES))
+
+
+def test_some_needed_pieces_stand_at_a_wall() -> None:
+    assert {draw for theme in THEMES for draw in theme.needed} - {door} - set(FREE)
