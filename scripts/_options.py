@@ -177,6 +177,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--init", type=Path, metavar="PATH", help=what)
     what = "keep ImageNet's statistics in the encoder's norms, where training pictures are no photos"
     add("--keep-norms", action=switch, default=False, help=what)
+    what = "leave the encoder's stem and first N stages as ImageNet made them; 0: let all learn"
+    add("--freeze", type=INDEX, default=0, metavar="N", help=what)
     add("--target", choices=TARGETS, default="metric", help="depth / --max-depth, or / the image's own maximum")
     add("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help="the depth in metres that is 1")
 

@@ -82,6 +82,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         torch.manual_seed(options.seed)
         network = make_network(options, resumed=resumed is not None)
         network.encoder.keeps_norms = options.keep_norms
+        network.encoder.freeze(options.freeze)
         decoded = decode(frames, TRAINING_SIZES, options)
         held_out_decoded = decode(held_out, VALIDATION_SIZES, options) if held_out else None
     how = Augmentation() if options.augment else Augmentation.none()

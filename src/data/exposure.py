@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.textures import RGB, Floats, scramble
+from src.data.jpeg import compress
+from src.data.kernels import Floats
+from src.data.textures import RGB, scramble
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,9 @@ class Film:
     `brightness` is the mean the exposure aims at, in linear light; `saturation` the share of the colours that is kept;
     `vignetting` the light lost in the corners; `contrast` the weight of the S in the tone curve, up to 1; `black` the
     tone that the film takes for black, `white` the one for white; `blur` the share that leaks to either neighbour,
-    below 1/3; `grain` the noise's standard deviation, with white at 1; `border` the share of the width that stays white
-    along all four sides, as in NYU's pictures.
+    below 1/3; `motion` how far the camera moved meanwhile, right and down, as shares of the width; `grain` the noise's
+    standard deviation, with white at 1; `border` the share of the width that stays white along all four sides, as in
+    NYU's pictures; `quality` that of the JPEG file, from 1; at 100 there is none.
     """
 
     brightness: float
@@ -32,6 +35,8 @@ class Film:
     black: float = 0.0
     white: float = 1.0
     border: float = 0.0
+    motion: tuple[float, float] = 0.0, 0.0
+    quality: int = 100
 
     def develop(self, light: Floats) -> NDArray[np.uint8]:
         """Expose, blur, tone, and add grain.
@@ -46,6 +51,9 @@ class Film:
         light = grey + (light - grey) * np.float32(self.saturation)
         rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in light.shape[1:])
         light *= 1 - self.vignetting * (0.4 * (rows * rows)[:, None] + 0.6 * (columns * columns))
+        light = _smear(
+            light, *(int(abs(share) * light.shape[2] + 0.5) * (1 if share > 0 else -1) for share in self.motion)
+        )
         for axis in (1, 2):
             light = _leak(light, axis, self.blur)
         # The root is the gamma, the shoulder keeps lamps from clipping hard, the S adds contrast.
@@ -57,7 +65,22 @@ class Film:
         edge_px = int(self.border * light.shape[2] + 0.5)
         if edge_px:
             tone[:, :edge_px], tone[:, -edge_px:], tone[:, :, :edge_px], tone[:, :, -edge_px:] = 1, 1, 1, 1
-        return np.ascontiguousarray((np.clip(tone, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
+        image = np.ascontiguousarray((np.clip(tone, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
+        return image if self.quality == 100 else compress(image, self.quality)
+
+
+def _smear(light: Floats, right_px: int, down_px: int) -> Floats:
+    """Average over a straight way of so many pixels; the edges repeat."""
+    steps = max(abs(right_px), abs(down_px))
+    if not steps:
+        return light
+    reach = abs(down_px), abs(right_px)
+    padded = np.pad(light, ((0, 0), (reach[0], reach[0]), (reach[1], reach[1])), mode="edge")
+    total = np.zeros_like(light)
+    for step in range(steps + 1):
+        y, x = (px * step // steps for px in (down_px, right_px))
+        total += padded[:, reach[0] + y :, reach[1] + x :][:, : light.shape[1], : light.shape[2]]
+    return total / np.float32(steps + 1)
 
 
 def _leak(light: Floats, axis: int, share: float) -> Floats:

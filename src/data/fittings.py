@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from src.data.parts import STEEL, WHITE, Rng, block, disc, frame_in, things
 from src.data.raycast import Box, Shape
-from src.data.textures import Material, between, fabric, paint, pick, printed, wood
+from src.data.textures import Material, between, fabric, glass, paint, pick, printed, wood
 
 
 def cartons(rng: Rng) -> list[Box]:
@@ -123,9 +123,16 @@ def ledge(rng: Rng) -> list[Box]:
 
 
 def picture(rng: Rng) -> list[Box]:
-    """Hang a picture, a mirror's size or a poster's."""
+    """Hang a picture, a poster or a mirror."""
     low, w, edge = between(rng, 1.2, 1.5), between(rng, 0.25, 1.1), between(rng, 0.01, 0.05)
-    return frame_in(rng, printed(rng, (0.4, 1.6)), w, (low, low + between(rng, 0.25, 0.7)), edge)
+    inner = glass(rng) if rng.random() < 0.15 else printed(rng, (0.4, 1.6))
+    return frame_in(rng, inner, w, (low, low + between(rng, 0.25, 0.7)), edge)
+
+
+def switch(rng: Rng) -> list[Box]:
+    """Put in light switches or a socket: small, white and everywhere of one size, so that they tell the distance."""
+    low, count = pick(rng, (0.25, 1.1)), 1 + int(rng.random() * 2)
+    return [block(Material(*WHITE), 0.08, (0, 0.012), (low, low + 0.12), 0.09 * k) for k in range(count)]
 
 
 def window(rng: Rng) -> list[Box]:

@@ -7,16 +7,18 @@ from src.data.parts import (
     STEEL,
     WHITE,
     Rng,
+    Span,
     block,
     cupboards,
     disc,
     face,
     frame_in,
     legs,
+    shift,
     things,
 )
 from src.data.raycast import Box
-from src.data.textures import Material, between, fabric, pick, printed, tiles, wood
+from src.data.textures import Material, between, fabric, glass, pick, tiles, wood
 
 
 def chair(rng: Rng) -> list[Box]:
@@ -74,6 +76,20 @@ def _round_table(rng: Rng) -> list[Box]:
     ]
 
 
+def dining(rng: Rng) -> list[Box]:
+    """Build a large table, perhaps under a cloth, with chairs of one kind on all sides."""
+    surface, w, d, h = wood(rng), between(rng, 1.2, 2.4), between(rng, 0.8, 1.15), between(rng, 0.72, 0.78)
+    boxes = [*legs(surface, w, d, h - 0.02, 0.07), block(surface, w, (0, d), (h - 0.04, h))]
+    if rng.random() < 0.3:
+        boxes.append(block(fabric(rng), w + 0.03, (-0.015, d + 0.015), (h - between(rng, 0.1, 0.4), h + 0.005)))
+    boxes += things(rng, w * 0.9, (0.1, d - 0.1), h + 0.005, 0.35, sparse=1)
+    seat, out, count = chair(rng), between(rng, 0.1, 0.45), int(w / 0.6)
+    for x in ((k - (count - 1) / 2) * 0.6 for k in range(count)):
+        boxes += [face(box, x, d + out) for box in seat]
+        boxes += [shift(box, x, -out) for box in seat]
+    return boxes
+
+
 def desk(rng: Rng) -> list[Box]:
     """Build a desk: drawers at its side, a screen, a chair that faces it."""
     top, w, d, h = wood(rng), between(rng, 0.9, 1.5), between(rng, 0.55, 0.8), between(rng, 0.7, 0.76)
@@ -121,9 +137,9 @@ def sofa(rng: Rng) -> list[Box]:
     ]
 
 
-def shelf(rng: Rng) -> list[Box]:
+def shelf(rng: Rng, width: Span = (0.6, 1.6)) -> list[Box]:
     """Build open shelves, full of things."""
-    surface, w, d = wood(rng), between(rng, 0.6, 1.6), between(rng, 0.25, 0.4)
+    surface, w, d = wood(rng), between(rng, *width), between(rng, 0.25, 0.4)
     rise, boards, sparse = between(rng, 0.28, 0.4), 2 + int(rng.random() * 6), between(rng, 0.1, 0.9)
     h = rise * boards
     return [
@@ -152,6 +168,29 @@ def kitchen(rng: Rng) -> list[Box]:
         *cupboards(rng, count, 0.6, (0, 0.33), (upper, upper + between(rng, 0.55, 0.75))),
         *(cupboards(rng, 1, 0.62, (0, 0.62), (0, between(rng, 1.5, 1.9)), 2, middle=end) if rng.random() < 0.6 else ()),
     ]
+
+
+def island(rng: Rng) -> list[Box]:
+    """Build a kitchen island or a bar: cupboards to one side, a counter that juts out over stools to the other."""
+    count, counter, h, jut = 2 + int(rng.random() * 4), tiles(rng), between(rng, 0.88, 1.05), between(rng, 0.05, 0.4)
+    w, d = 0.6 * count, between(rng, 0.6, 0.75)
+    boxes = [
+        *cupboards(rng, count, 0.6, (0, d), (0, h - 0.04)),
+        block(counter, w + 0.06, (-jut, d + 0.04), (h - 0.04, h)),
+        *things(rng, w, (0.0, d - 0.05), h, 0.4, sparse=1),
+    ]
+    if jut > 0.2:
+        seat = _swivel(rng)
+        boxes += [
+            shift(box, x, -jut - 0.35) for x in ((k - (count - 1) / 2) * 0.6 for k in range(count)) for box in seat
+        ]
+    return boxes
+
+
+def aisle(rng: Rng) -> list[Box]:
+    """Build what shops and libraries stand in rows: high shelves, back to back."""
+    one = shelf(rng, (1.2, 3.5))
+    return [*one, *(face(box, 0.0, -0.002) for box in one)]
 
 
 def wardrobe(rng: Rng) -> list[Box]:
@@ -201,12 +240,11 @@ def basin(rng: Rng) -> list[Box]:
     count, d, h = 1 + int(rng.random() * 2), between(rng, 0.45, 0.58), between(rng, 0.78, 0.88)
     w, counter, white = count * between(rng, 0.6, 0.9), tiles(rng), Material(*WHITE)
     places = [(k - (count - 1) / 2) * w / count for k in range(count)]
-    glass = printed(rng, (0.8, 2.5))
     return [
         *cupboards(rng, count * 2, w / count / 2, (0, d - 0.03), (0, h - 0.04)),
         block(counter, w + 0.04, (0, d), (h - 0.04, h)),
         *(block(white, 0.42, (0.1, d - 0.04), (h - 0.02, h + 0.06), x, "ellipsoid") for x in places),
         *(disc(STEEL, 0.03, 0.06, (h, h + 0.2), x) for x in places),
         *things(rng, w, (0.03, 0.2), h, 0.25),
-        *frame_in(rng, glass, w * between(rng, 0.6, 1), (h + 0.2, h + between(rng, 0.8, 1.1)), 0.03),
+        *frame_in(rng, glass(rng), w * between(rng, 0.6, 1), (h + 0.2, h + between(rng, 0.8, 1.1)), 0.03),
     ]

@@ -47,7 +47,9 @@ def things(
         if x + wide > end:
             return boxes
         back = between(rng, y[0], y[1] - deep)
-        top = z + tallest * between(rng, 0.15, 1)
+        share = float(rng.random())
+        # Most of what stands around is small.
+        top = z + tallest * max(0.15, share * share)
         boxes.append(block(paint(rng), wide, (back, back + deep), (z, top), x + wide / 2, shape))
         x += wide
 
@@ -56,6 +58,12 @@ def face(box: Box, x: float, y: float) -> Box:
     """Turn a box half round, its back to `y`."""
     (x0, y0, z0), (x1, y1, z1), surface, shape = box
     return Box((x - x1, y - y1, z0), (x - x0, y - y0, z1), surface, shape)
+
+
+def shift(box: Box, x: float, y: float) -> Box:
+    """Move a box along the floor."""
+    (x0, y0, z0), (x1, y1, z1), surface, shape = box
+    return Box((x0 + x, y0 + y, z0), (x1 + x, y1 + y, z1), surface, shape)
 
 
 def cupboards(rng: Rng, count: int, unit: float, y: Span, z: Span, tiers: int = 1, middle: float = 0.0) -> list[Box]:

@@ -22,7 +22,7 @@ def place(rng: Rng, boxes: tuple[Box, ...], size: Vec3, taken: Sequence[Bounds],
     hull, there = Piece(boxes).hull, np.array(taken)
     for _ in range(12):
         side = int(rng.random() * 4)
-        yaw = side * 90.0 if against_wall else between(rng, 0, 360)
+        yaw = side * 90.0 if against_wall or rng.random() < 0.5 else between(rng, 0, 360)
         if boxes[0].low[2] == 0 and rng.random() < 0.25:
             yaw += between(rng, -5, 5)
         low, high = enclose(hull, (0.0, 0.0, 0.0), yaw)

@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.kernels import Print
+
 SIDE_PX = 512
 """Of the print, which repeats; a power of two."""
 
@@ -46,20 +48,9 @@ def levels() -> list[Picture]:
     return pictures
 
 
-def look_up(u: Picture, v: Picture, pixel: Picture) -> Picture:
-    """Look the print up, in its widths, from the level whose pixels are about as large as the photo's.
-
-    **Shape**: (N,) each -> (3, N).
-    """
-    colours = np.empty((3, u.size), np.float32)
-    u, v = u - np.floor(u), v - np.floor(v)
-    todo = np.arange(u.size)
-    for picture in levels():
-        side = len(picture)
-        fits = pixel[todo] < 1.5 / side if side > 1 else np.ones(todo.size, np.bool_)
-        here, todo = todo[fits], todo[~fits]
-        row, column = ((axis[here] * side).astype(np.intp) % side for axis in (v, u))
-        colours[:, here] = picture[row, column].T
-        if not todo.size:
-            break
-    return colours
+@cache
+def print_levels() -> Print:
+    """Lay the levels one after the other, as the kernels read them."""
+    pictures = levels()
+    sides = np.array([len(picture) for picture in pictures], np.int64)
+    return Print(np.concatenate([each.reshape(-1, 3) for each in pictures]), sides, np.cumsum(sides**2) - sides**2)

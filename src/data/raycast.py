@@ -10,22 +10,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.conventions import Intrinsics
-from src.data.textures import Floats, Material
+from src.data import kernels
+from src.data.kernels import SHAPES, Floats, Solids, View
+from src.data.textures import Material
 
 Vec3 = tuple[float, float, float]
-
-NEAR_M = 0.02
-"""Nothing nearer to the camera is drawn."""
-
-TINY = 1e-9
-"""Keeps a ray along a face from dividing by zero; a millionth of a millimetre."""
 
 
 @lru_cache(maxsize=256)
@@ -57,16 +52,6 @@ class Piece:
     origin: Vec3 = (0.0, 0.0, 0.0)
     yaw_deg: float = 0.0
 
-    def enter(self, vector: Vec3) -> Vec3:
-        """Rotate a world direction into the piece's frame."""
-        cos, sin = turn(self.yaw_deg)
-        return cos * vector[0] + sin * vector[1], cos * vector[1] - sin * vector[0], vector[2]
-
-    def locate(self, point: Vec3) -> Vec3:
-        """Express a world point in the piece's frame."""
-        (x, y, z), (x0, y0, z0) = point, self.origin
-        return self.enter((x - x0, y - y0, z - z0))
-
     @cached_property
     def hull(self) -> Box:
         """Bound all boxes by one, in the piece's own frame."""
@@ -97,6 +82,11 @@ class Camera:
     pitch_deg: float = 0.0
     roll_deg: float = 0.0
 
+    def view(self, intrinsics: Intrinsics) -> View:
+        """Describe it for the kernels."""
+        lens = intrinsics.fx_px, intrinsics.fy_px, intrinsics.cx_px, intrinsics.cy_px
+        return View(self.position, self.axes(), lens)
+
     def axes(self) -> tuple[Vec3, Vec3, Vec3]:
         """Give right, down and forward: the camera's X, Y and Z in the world."""
         (c, s), (cp, sp), (cr, sr) = turn(self.heading_deg), turn(self.pitch_deg), turn(self.roll_deg)
@@ -106,116 +96,43 @@ class Camera:
         return rolled_right, rolled_down, forward
 
 
-def trace(pieces: Sequence[Piece], camera: Camera, intrinsics: Intrinsics) -> tuple[Floats, NDArray[np.int16]]:
+def line_up(pieces: Sequence[Piece]) -> Solids:
+    """Write all pieces as arrays for the kernels, their boxes numbered in order."""
+    boxes = all_boxes(pieces)
+    bounds = [(piece.hull.low, piece.hull.high, *piece.bounds) for piece in pieces]
+    hulls = np.array(bounds, np.float64).reshape(-1, 2, 2, 3)
+    return Solids(
+        np.array([(box.low, box.high) for box in boxes], np.float64).reshape(-1, 2, 3),
+        np.array([SHAPES.index(box.shape) for box in boxes], np.int64),
+        np.array([(*turn(piece.yaw_deg), *piece.origin) for piece in pieces], np.float64).reshape(-1, 5),
+        np.ascontiguousarray(hulls[:, 0]),
+        np.ascontiguousarray(hulls[:, 1]),
+        np.cumsum([len(piece.boxes) for piece in pieces], dtype=np.int64),
+    )
+
+
+def all_boxes(pieces: Sequence[Piece]) -> list[Box]:
+    """List the boxes in the order of their numbers."""
+    return [box for piece in pieces for box in piece.boxes]
+
+
+def trace(solids: Solids, camera: Camera, intrinsics: Intrinsics) -> tuple[Floats, NDArray[np.int16]]:
     """Find at every pixel the first box and its depth.
 
     A ray's third camera coordinate is one, so the parameter along it is the depth itself.
 
     **Shape**: two (H, W): metres, infinite where nothing is hit; the box's number over all pieces, or -1.
     """
-    depth_m = np.full((intrinsics.height_px, intrinsics.width_px), np.inf, np.float32)
-    number = np.full(depth_m.shape, -1, np.int16)
-    count = 0
-    for piece in pieces:
-        origin, axes = piece.locate(camera.position), [piece.enter(axis) for axis in camera.axes()]
-        if _window(piece.hull, origin, axes, intrinsics) is None:
-            count += len(piece.boxes)
-            continue
-        for box in piece.boxes:
-            window = _window(box, origin, axes, intrinsics)
-            if window is not None:
-                near, far = cross(box, origin, invert(cast_rays(axes, intrinsics, *window)))
-                first = (near <= far) & (near > NEAR_M) & (near < depth_m[window])
-                np.copyto(depth_m[window], near, where=first)
-                np.copyto(number[window], np.int16(count), where=first)
-            count += 1
-    return depth_m, number
+    return kernels.trace(solids, camera.view(intrinsics), intrinsics.height_px, intrinsics.width_px)
 
 
-def all_boxes(pieces: Sequence[Piece]) -> list[tuple[Piece, Box]]:
-    """List the boxes in the order of their numbers."""
-    return [(piece, box) for piece in pieces for box in piece.boxes]
+def cast_rays(camera: Camera, intrinsics: Intrinsics) -> Floats:
+    """Give the rays through the pixel centres, in the world, one metre along the optical axis.
 
-
-def _window(box: Box, origin: Vec3, axes: Sequence[Vec3], intrinsics: Intrinsics) -> tuple[slice, slice] | None:
-    """Bound the box in the image: rows and columns, or None when it lies outside."""
-    columns, rows = [], []
-    right, down, forward = axes
-    for corner in product(*zip(box.low, box.high, strict=True)):
-        x, y, z = corner[0] - origin[0], corner[1] - origin[1], corner[2] - origin[2]
-        ahead = x * forward[0] + y * forward[1] + z * forward[2]
-        if ahead > NEAR_M:
-            columns.append((x * right[0] + y * right[1] + z * right[2]) / ahead)
-            rows.append((x * down[0] + y * down[1] + z * down[2]) / ahead)
-    if not columns:
-        return None
-    if len(columns) < 8:
-        # A box that reaches behind the camera has no bounded picture: look everywhere.
-        return slice(0, intrinsics.height_px), slice(0, intrinsics.width_px)
-    top = max(0, math.floor(min(rows) * intrinsics.fy_px + intrinsics.cy_px))
-    bottom = min(intrinsics.height_px, math.ceil(max(rows) * intrinsics.fy_px + intrinsics.cy_px) + 1)
-    left = max(0, math.floor(min(columns) * intrinsics.fx_px + intrinsics.cx_px))
-    right_end = min(intrinsics.width_px, math.ceil(max(columns) * intrinsics.fx_px + intrinsics.cx_px) + 1)
-    return (slice(top, bottom), slice(left, right_end)) if top < bottom and left < right_end else None
-
-
-def cast_rays(axes: Sequence[Vec3], intrinsics: Intrinsics, rows: slice, columns: slice) -> list[Floats]:
-    """Give the rays through the pixel centres of a window, as x, y and z in the frame of the camera's axes."""
-    x = (np.arange(columns.start, columns.stop) - intrinsics.cx_px) / intrinsics.fx_px
-    y = (np.arange(rows.start, rows.stop) - intrinsics.cy_px) / intrinsics.fy_px
-    along = [(x * right).astype(np.float32) for right in axes[0]]
-    across = [(y * down + forward).astype(np.float32)[:, None] for down, forward in zip(*axes[1:], strict=True)]
-    return [a + b for a, b in zip(along, across, strict=True)]
-
-
-def invert(rays: Sequence[Floats]) -> list[Floats]:
-    """Give one over the rays' coordinates."""
-    return [np.divide(1, ray + TINY, dtype=np.float32) for ray in rays]
-
-
-def cross(box: Box, origin: Vec3, inverse: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Find where rays from one origin enter and leave a solid; they miss it where they leave before they enter.
-
-    `inverse` holds one over the rays' coordinates. **Source**: the slab method, Kay and Kajiya 1986.
+    **Shape**: (3, H, W).
     """
-    if box.shape == "ellipsoid":
-        return pierce(box, origin, inverse, 3)
-    if box.shape == "cylinder":
-        near, far = pierce(box, origin, inverse, 2)
-        flat: tuple[int, ...] = (2,)
-    else:
-        near, far = slab(box, origin, inverse, 0)
-        flat = (1, 2)
-    for axis in flat:
-        enter, leave = slab(box, origin, inverse, axis)
-        near, far = np.maximum(near, enter, out=near), np.minimum(far, leave, out=far)
-    return near, far
-
-
-def pierce(box: Box, origin: Vec3, inverse: Sequence[Floats], axes: int) -> tuple[Floats, Floats]:
-    """Find where rays enter and leave the ellipse (2 axes, any height) or ellipsoid (3) that fills a box."""
-    # In units of its half axes, the solid is a circle or a ball around 0.
-    half = [(high - low) / 2 for low, high in zip(box.low, box.high, strict=True)][:axes]
-    start = [np.float32((o - low) / h - 1) for o, low, h in zip(origin, box.low, half, strict=False)]
-    ray = [np.divide(1, one * np.float32(h), dtype=np.float32) for one, h in zip(inverse, half, strict=False)]
-    square, ahead, aside = ray[0] * ray[0], start[0] * ray[0], start[0] * ray[1] - start[1] * ray[0]
-    square, ahead, aside = square + ray[1] * ray[1], ahead + start[1] * ray[1], aside * aside
-    if axes == 3:
-        square, ahead = square + ray[2] * ray[2], ahead + start[2] * ray[2]
-        for one, other in ((1, 2), (2, 0)):
-            part = start[one] * ray[other] - start[other] * ray[one]
-            aside = aside + part * part
-    # The squared root of the quadratic equation, by Lagrange's identity: no difference of large numbers.
-    root = square - aside
-    missed = root < 0
-    root = np.sqrt(np.where(missed, 0, root))
-    near, far = (-ahead - root) / square, (-ahead + root) / square
-    near[missed], far[missed] = np.inf, -np.inf
-    return near, far
-
-
-def slab(box: Box, origin: Vec3, inverse: Sequence[Floats], axis: int) -> tuple[Floats, Floats]:
-    """Find where rays enter and leave the space between a box's two faces across one axis."""
-    one = (box.low[axis] - origin[axis]) * inverse[axis]
-    other = (box.high[axis] - origin[axis]) * inverse[axis]
-    return np.minimum(one, other), np.maximum(one, other, out=other)
+    x = (np.arange(intrinsics.width_px) - intrinsics.cx_px) / intrinsics.fx_px
+    y = (np.arange(intrinsics.height_px) - intrinsics.cy_px) / intrinsics.fy_px
+    right, down, forward = (np.array(axis)[:, None] for axis in camera.axes())
+    along, across = (x * right).astype(np.float32), (y * down + forward).astype(np.float32)
+    return along[:, None, :] + across[:, :, None]

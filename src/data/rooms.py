@@ -10,7 +10,7 @@ import numpy as np
 
 from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
 from src.data.exposure import Film
-from src.data.fittings import door, picture, window
+from src.data.fittings import door, picture, switch, window
 from src.data.frame import Frame
 from src.data.furniture import basin
 from src.data.lighting import Lamp, Room, render
@@ -21,7 +21,7 @@ from src.data.textures import Material, between, floor, pick, tiles, wall, wood
 from src.data.themes import FREE, THEMES, Draw
 from src.data.viewpoint import body, look
 
-VERSION = 3
+VERSION = 4
 """Raise it whenever a seed gives other bytes than before: caches and published figures depend on it."""
 
 SPLITS = ("train", "val", "test")
@@ -81,17 +81,17 @@ def make_room(rng: Rng) -> Room:
     """Draw a room: its size and use, the lamps, pieces wherever they still fit, and a view of them."""
     theme = pick(rng, THEMES)
     one, other = (between(rng, *span) for span in theme.sides_m)
-    size = (*pick(rng, ((one, other), (other, one))), between(rng, 2.3, 3.2))
+    size = (*pick(rng, ((one, other), (other, one))), between(rng, 2.3, 2.7 + 0.06 * (one + other)))
     walls = tiles(rng) if basin in theme.needed and rng.random() < 0.7 else wall(rng)
-    shell, doorways = _shell(rng, size, walls)
+    shell, openings = _shell(rng, size, walls)
     stand = between(rng, 0.35, size[0] - 0.35), between(rng, 0.35, size[1] - 0.35)
-    taken = [*doorways, body((*stand, 0.9), up_to=size[2])]
+    taken = [*(before for before, _ in openings), body((*stand, 0.9), up_to=size[2])]
     lamps, pieces = _hang_lamps(rng, size)
     for x, y, z in (lamp.position for lamp in lamps):
         # A lamp inside a wardrobe would light nothing.
         taken.append(((x - 0.2, y - 0.2, z - 0.2), (x + 0.2, y + 0.2, size[2])))
 
-    draws: list[Draw] = [door, *theme.needed]
+    draws: list[Draw] = [door, *theme.needed, switch, switch]
     if rng.random() < 0.3:
         draws.insert(0, lambda rng: [block(walls, between(rng, 0.3, 1.2), (0, between(rng, 0.2, 0.8)), (0, size[2]))])
     draws += [pick(rng, (picture, picture, window)) for _ in range(1 + int(rng.random() * 3))]
@@ -103,9 +103,23 @@ def make_room(rng: Rng) -> Room:
             pieces.append(piece)
             taken.append(piece.bounds)
     camera = look(rng, size, pieces, stand)
+    for _, beyond in openings:
+        pieces += _furnish(rng, theme.menu, beyond)
     level = between(rng, 0.08, 0.35)
     red, green, blue = (level * between(rng, 0.9, 1.0) * (0.4 + 0.6 * c) for c in walls.colour)
     return Room(size, shell, tuple(pieces), lamps, (red, green, blue), camera, _load_film(rng), between(rng, 0, 0.03))
+
+
+def _furnish(rng: Rng, menu: Sequence[Draw], bounds: Bounds) -> list[Piece]:
+    """Put some pieces into the next room, as far as it is built."""
+    (x, y, _), high = bounds
+    size, pieces = (high[0] - x, high[1] - y, high[2]), list[Piece]()
+    for _ in range(6):
+        draw = pick(rng, menu)
+        piece = place(rng, tuple(draw(rng)), size, [each.bounds for each in pieces], against_wall=draw not in FREE)
+        if piece:
+            pieces.append(piece)
+    return [replace(piece, origin=(piece.origin[0] + x, piece.origin[1] + y, 0.0)) for piece in pieces]
 
 
 def _hang_lamps(rng: Rng, size: Vec3) -> tuple[tuple[Lamp, ...], list[Piece]]:
@@ -124,32 +138,37 @@ def _hang_lamps(rng: Rng, size: Vec3) -> tuple[tuple[Lamp, ...], list[Piece]]:
     return tuple(lamps), fixtures
 
 
-def _shell(rng: Rng, size: Vec3, walls: Material) -> tuple[Piece, list[Bounds]]:
-    """Close the room: floor, ceiling, walls of which one may be another colour, one may open into the next room.
+def _shell(rng: Rng, size: Vec3, walls: Material) -> tuple[Piece, list[tuple[Bounds, Bounds]]]:
+    """Close the room: floor, ceiling, walls of which one may be another colour, two may open into the next rooms.
 
-    Also return what must stay free of furniture, so that the opening can be seen.
+    Also return of each opening what must stay free of furniture, so that it can be seen, and the room behind it.
     """
     (w, d, h), t, ground = size, WALL_THICKNESS_M, floor(rng)
     accent = wall(rng) if rng.random() < 0.25 else walls
     white = Material(*WHITE, size_m=1.0)
+    panels = Material(*WHITE, "tiles", 0.6)
     boxes = [
         Box((-t, -t, -t), (w + t, d + t, 0), tiles(rng) if walls.pattern == "tiles" else ground),
-        Box((-t, -t, h), (w + t, d + t, h + t), white),
+        Box((-t, -t, h), (w + t, d + t, h + t), panels if w * d > 16 and rng.random() < 0.4 else white),
     ]
-    opened, free = int(rng.random() * 8), []
+    opened, openings = {int(rng.random() * 8), int(rng.random() * 8)} & set(range(4)), []
     for side in range(4):
         surface = accent if side == 1 else walls
-        if side == opened:
-            parts, before = _open(rng, size, side, surface, white)
+        if side in opened:
+            parts, before, beyond = _open(rng, size, side, surface, white, wider=len(opened) == 1)
             boxes += parts
-            free.append(before)
+            openings.append((before, beyond))
         else:
             boxes.append(_across(size, side, (0, t), (-t, size[1 - side // 2] + t), (0, h), surface))
-    if not free and rng.random() < 0.7:
+    if rng.random() < 0.7:
         # Thinner than the gap behind furniture, so that they do not cut into it.
         top, edge, trim = between(rng, 0.05, 0.12), 0.8 * GAP_M, pick(rng, (white, wood(rng)))
-        boxes += [_across(size, side, (-edge, 0), (0, size[1 - side // 2]), (0, top), trim) for side in range(4)]
-    return Piece(tuple(boxes)), free
+        boxes += [
+            _across(size, side, (-edge, 0), (0, size[1 - side // 2]), (0, top), trim)
+            for side in range(4)
+            if side not in opened
+        ]
+    return Piece(tuple(boxes)), openings
 
 
 def _across(size: Vec3, side: int, out: Span, along: Span, z: Span, surface: Material) -> Box:
@@ -160,12 +179,19 @@ def _across(size: Vec3, side: int, out: Span, along: Span, z: Span, surface: Mat
     return Box((x[0], y[0], z[0]), (x[1], y[1], z[1]), surface)
 
 
-def _open(rng: Rng, size: Vec3, side: int, surface: Material, white: Material) -> tuple[list[Box], Bounds]:
-    """Build a wall with a doorway or a wide opening, and what lies behind it; also what stays free before it."""
+def _open(
+    rng: Rng, size: Vec3, side: int, surface: Material, white: Material, *, wider: bool
+) -> tuple[list[Box], Bounds, Bounds]:
+    """Build a wall with a doorway or a wide opening, and the room behind it; also what stays free before it.
+
+    The next room may be wider than this one, unless two of them would then cut into each other.
+    """
     length, h, t = size[1 - side // 2], size[2], WALL_THICKNESS_M
     half = min(pick(rng, (0.42, 0.48, between(rng, 0.5, 1.6))), 0.4 * length)
     middle, top = between(rng, half, length - half), pick(rng, (2.05, 2.05, h - 0.15))
     low, high, far = middle - half - between(rng, 0, 2), middle + half + between(rng, 0, 2), between(rng, 1.0, 5.0)
+    if not wider:
+        low, high = max(low, 0.0), min(high, length)
     other = replace(wall(rng), glow=between(rng, 0, 0.3))
     part = partial(_across, size, side)
     boxes = [
@@ -179,10 +205,13 @@ def _open(rng: Rng, size: Vec3, side: int, surface: Material, white: Material) -
         part((far, far + t), (low - t, high + t), (0, h), other),
     ]
     before = part((-0.5, 0), (middle - half, middle + half), (0, top), white)
-    return boxes, (before.low, before.high)
+    beyond = part((t, far), (low, high), (0, h), white)
+    return boxes, (before.low, before.high), (beyond.low, beyond.high)
 
 
 def _load_film(rng: Rng) -> Film:
+    shaken = rng.random() < 0.3
+    right, down = (between(rng, -0.01, 0.01) * shaken for _ in range(2))
     return Film(
         brightness=between(rng, 0.03, 0.16),
         balance=(between(rng, 0.85, 1.5), 1.0, between(rng, 0.8, 1.45)),
@@ -194,5 +223,7 @@ def _load_film(rng: Rng) -> Film:
         blur=between(rng, 0.0, 0.2),
         grain=between(rng, 0.005, 0.03),
         border=0.01 if rng.random() < 0.5 else 0.0,
+        motion=(right, down),
+        quality=50 + int(rng.random() * 51),
         seed=int(rng.random() * 2**31),
     )

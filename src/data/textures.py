@@ -14,18 +14,11 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.prints import look_up
+from src.data.kernels import LATTICE_SIDE
 
 RGB = tuple[float, float, float]
-Floats = NDArray[np.float32]
 Pattern = Literal["plain", "noise", "wood", "boards", "stripes", "checks", "tiles", "print"]
 T = TypeVar("T")
-
-LATTICE_SIDE = 256
-"""The noise repeats after so many cells; a power of two."""
-
-GROUT_SHARE = 0.04
-"""Share of a tile's side, or of a board's width, that its seam takes."""
 
 WALLS = ((0.93, 0.91, 0.86), (0.88, 0.84, 0.74), (0.80, 0.84, 0.86), (0.90, 0.80, 0.66), (0.76, 0.80, 0.70))
 WOODS = ((0.45, 0.28, 0.16), (0.62, 0.43, 0.26), (0.78, 0.60, 0.40), (0.30, 0.19, 0.13), (0.86, 0.76, 0.62))
@@ -50,7 +43,8 @@ class Material:
 
     **Units**: linear reflectance in [0, 1]; `glow` is light given off, in multiples of the colour; `rough` the share by
     which stains and grain may darken or lighten it, with so many `grains_per_m`; `gloss` the share of a lamp's light
-    that it mirrors; `bumps` how far folds of `bump_m` tilt it, 1 being steep.
+    that it throws back at once, `mirror` that of all that stands before it; `bumps` how far folds of `bump_m` tilt it,
+    1 being steep.
     """
 
     colour: RGB
@@ -64,6 +58,7 @@ class Material:
     gloss: float = 0.0
     bumps: float = 0.0
     bump_m: float = 0.1
+    mirror: float = 0.0
 
 
 def material(
@@ -99,6 +94,11 @@ def printed(rng: np.random.Generator, size_m: tuple[float, float] = (0.3, 1.5)) 
     return Material(
         (r * r, g * g, b * b), (r2 * r2, g2 * g2, b2 * b2), "print", between(rng, *size_m), between(rng, 0.0, 50.0)
     )
+
+
+def glass(rng: np.random.Generator) -> Material:
+    """Draw a mirror."""
+    return Material((0.02, 0.02, 0.02), (0.02, 0.02, 0.02), mirror=between(rng, 0.75, 0.95))
 
 
 def paint(rng: np.random.Generator) -> Material:
@@ -156,77 +156,5 @@ def scramble(numbers: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return numbers ^ (numbers >> np.uint32(16))
 
 
-_LATTICE = (scramble(np.arange(LATTICE_SIDE**2, dtype=np.uint32)) >> np.uint32(8)).astype(np.float32) * 2.0**-24
-
-
-def _lattice(row: NDArray[np.intp], column: NDArray[np.intp]) -> Floats:
-    mask = LATTICE_SIDE - 1
-    return _LATTICE.take((row & mask) * LATTICE_SIDE + (column & mask))
-
-
-def _cell(u: Floats) -> tuple[NDArray[np.intp], Floats]:
-    whole = np.floor(u)
-    return whole.astype(np.intp), u - whole
-
-
-def noise(u: Floats, v: Floats) -> Floats:
-    """Blend random values on the unit lattice, smoothly, into [0, 1)."""
-    (column, x), (row, y) = _cell(u), _cell(v)
-    x, y = x * x * (3 - 2 * x), y * y * (3 - 2 * y)
-    top, bottom = _lattice(row, column), _lattice(row + 1, column)
-    top = top + (_lattice(row, column + 1) - top) * x
-    bottom = bottom + (_lattice(row + 1, column + 1) - bottom) * x
-    return top + (bottom - top) * y
-
-
-def blend(surface: Material, u_m: Floats, v_m: Floats, pixel_m: Floats) -> tuple[Floats, Floats]:
-    """Tell how much of the second colour each point takes, in [0, 1], and by what wear multiplies its colour.
-
-    `pixel_m` is what one pixel covers there: a pattern finer than that fades into its mean, as it does
-    on film, instead of shimmering.
-
-    **Shape**: (N,) each -> (N,), or (3, N) for a print, whose colours differ; and (N,).
-    """
-    u, v = (u_m + surface.phase_m) / surface.size_m, (v_m + surface.phase_m) / surface.size_m
-    if surface.pattern == "print":
-        return look_up(u, v, pixel_m / surface.size_m), np.ones_like(u)
-    coarse = noise(u, v)
-    worn = 1 + np.float32(surface.rough) * (coarse - np.float32(0.5))
-    often = np.float32(surface.grains_per_m)
-    fine = np.clip(1.5 - pixel_m * (2 * often), 0, 1)
-    if surface.rough and fine.any():
-        grain = _lattice(_cell(v_m * often)[0], _cell(u_m * often)[0]) - np.float32(0.5)
-        worn += np.float32(surface.rough) * (grain * fine)
-    mix: Floats
-    if surface.pattern == "plain":
-        return 0.4 * coarse, worn
-    if surface.pattern == "noise":
-        mix = 0.4 * coarse + 0.6 * noise(u * 4, v * 4)
-    elif surface.pattern == "wood":
-        rings = _cell(4 * noise(u, v * 0.08) + u * 0.3)[1]
-        mix = 0.75 * np.abs(2 * rings - 1) + 0.25 * noise(u * 20, v)
-    elif surface.pattern == "boards":
-        board, across = _cell(u)
-        plank, along = _cell(v * 0.1 + _lattice(board, board))
-        seam = (across < GROUT_SHARE) | (along < GROUT_SHARE / 10)
-        mix = np.where(seam, np.float32(1), 0.6 * _lattice(board, plank) + 0.3 * noise(u * 9, v * 0.4))
-    elif surface.pattern == "stripes":
-        mix = (_cell(u)[1] < 0.5).astype(np.float32)
-    elif surface.pattern == "checks":
-        mix = ((_cell(u)[0] ^ _cell(v)[0]) & 1).astype(np.float32)
-    else:
-        (column, across), (row, along) = _cell(u), _cell(v)
-        grout = (across < GROUT_SHARE) | (along < GROUT_SHARE)
-        mix = np.where(grout, np.float32(1), 0.25 * _lattice(row, column) + 0.15 * noise(u * 3, v * 3))
-    sharp: Floats = np.clip(1.5 - 3 * pixel_m / surface.size_m, 0, 1)
-    return 0.4 + (mix - 0.4) * sharp, worn
-
-
-def bump(surface: Material, normal: Sequence[Floats], u_m: Floats, v_m: Floats) -> list[Floats]:
-    """Tilt normals this way and that, as folds in cloth do: 3 x (N,) -> 3 x (N,), of length one."""
-    u, v = (u_m + surface.phase_m) / surface.bump_m, (v_m + surface.phase_m) / surface.bump_m
-    one, other = noise(u, v) - np.float32(0.5), noise(u + 101, v + 57) - np.float32(0.5)
-    tilt = np.float32(surface.bumps)
-    x, y, z = normal[0] + tilt * one, normal[1] + tilt * other, normal[2] + tilt * (one - other)
-    length = np.sqrt(x * x + y * y + z * z)
-    return [x / length, y / length, z / length]
+LATTICE = (scramble(np.arange(LATTICE_SIDE**2, dtype=np.uint32)) >> np.uint32(8)).astype(np.float32) * 2.0**-24
+"""Random values of the cells between which noise blends."""

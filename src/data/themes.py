@@ -21,12 +21,31 @@ from src.data.fittings import (
     rug,
     window,
 )
-from src.data.furniture import basin, bath, bed, chair, chest, desk, kitchen, shelf, sofa, table, toilet, wardrobe
+from src.data.furniture import (
+    aisle,
+    basin,
+    bath,
+    bed,
+    chair,
+    chest,
+    desk,
+    dining,
+    island,
+    kitchen,
+    shelf,
+    sofa,
+    table,
+    toilet,
+    wardrobe,
+)
 from src.data.parts import Rng, Span
 from src.data.raycast import Box
 
 Draw = Callable[[Rng], list[Box]]
-FREE: tuple[Draw, ...] = (table, chair, cartons, lamp, rug, clutter, plant, basket, heap, oddment)
+FREE: tuple[Draw, ...] = (
+    *(table, chair, cartons, lamp, rug, clutter, plant, basket, heap, oddment),
+    *(dining, island, aisle),
+)
 """Pieces that need no wall behind them."""
 
 COMMON: tuple[Draw, ...] = (clutter, cartons, plant, basket, heap, oddment, chair, chest, wardrobe, window, garment)
@@ -51,9 +70,11 @@ THEMES = (
     Theme(_square(2.6, 5.2), (bed, chest), (chest, desk, shelf, lamp, chair, rug, picture, window, *COMMON)),
     Theme(_square(3.2, 7.0), (sofa, sofa, table), (sofa, shelf, shelf, chest, lamp, rug, picture, ledge, *COMMON)),
     Theme(_square(2.4, 4.5), (kitchen, kitchen), (table, chair, chest, wardrobe, shelf, picture, ledge, *COMMON)),
+    Theme(_square(3.5, 7.0), (kitchen, island, dining), (kitchen, sofa, table, chest, shelf, picture, ledge, *COMMON)),
     Theme(_square(2.4, 6.0), (desk, shelf), (desk, shelf, wardrobe, chest, chair, sofa, board, picture, *COMMON)),
-    Theme(_square(3.5, 7.5), (table, table), (table, chair, chair, chest, shelf, picture, lamp, rug, *COMMON)),
+    Theme(_square(3.2, 7.0), (dining, chest), (table, chair, chest, shelf, picture, lamp, rug, picture, *COMMON)),
     Theme(_square(5.0, 10.0), (table, table, shelf), (table, table, desk, desk, chair, board, board, shelf, *COMMON)),
+    Theme(_square(6.0, 12.0), (aisle, aisle, shelf), (aisle, aisle, shelf, table, board, *COMMON)),
     Theme(_square(1.4, 3.0), (basin, toilet), (bath, chest, wardrobe, shelf, ledge, picture, *COMMON)),
     Theme(((1.3, 2.4), (4.0, 9.0)), (door, picture), (chest, shelf, wardrobe, door, picture, board, *COMMON)),
 )

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS
+from src.data.kernels import TINY, Floats
 from src.data.parts import Rng
 from src.data.placing import Bounds, is_free
-from src.data.raycast import Camera, Piece, Vec3, cast_rays, invert, turn
-from src.data.textures import Floats, between, pick
+from src.data.raycast import Camera, Piece, Vec3, cast_rays, turn
+from src.data.textures import between, pick
 
-FAR = 0.4, 1.0
+FAR = 0.22, 0.85
 """How far away the middle of a view may be, as a share of the room's mean side."""
 
 FULL = 0.45, 1.0
@@ -70,18 +71,22 @@ def _line_up(pieces: Sequence[Piece]) -> list[Floats]:
 def _glance(hulls: Sequence[Floats], size: Vec3, camera: Camera) -> tuple[Floats, float]:
     """See roughly what a camera sees: the depth along a few rays, and the share of them that meets a hull."""
     cos, sin, x0, y0, z0, *corners = hulls
-    axes = cast_rays(camera.axes(), GLANCE, slice(0, GLANCE.height_px), slice(0, GLANCE.width_px))
-    x, y, z = (axis.ravel() for axis in axes)
+    x, y, z = cast_rays(camera, GLANCE).reshape(3, -1)
     place = [np.float32(p) for p in camera.position]
     depth_m = np.full(x.size, np.inf, np.float32)
-    for start, side, way in zip(place, size, invert((x, y, z)), strict=True):
+    for start, side, way in zip(place, size, _invert((x, y, z)), strict=True):
         depth_m = np.minimum(depth_m, np.maximum(-start * way, (np.float32(side) - start) * way))
     dx, dy = place[0] - x0, place[1] - y0
     starts = cos * dx + sin * dy, cos * dy - sin * dx, place[2] - z0
-    ways = invert((cos * x + sin * y, cos * y - sin * x, z))
+    ways = _invert((cos * x + sin * y, cos * y - sin * x, z))
     near, far = np.float32(-np.inf), np.float32(np.inf)
     for start, way, low, high in zip(starts, ways, corners[:3], corners[3:], strict=True):
         one, other = (low - start) * way, (high - start) * way
         near, far = np.maximum(near, np.minimum(one, other)), np.minimum(far, np.maximum(one, other))
     met = np.where((near <= far) & (near > 0), near, np.inf).min(axis=0, initial=np.inf)
     return np.minimum(depth_m, met), float((met < depth_m).mean())
+
+
+def _invert(rays: Sequence[Floats]) -> list[Floats]:
+    """Give one over the rays' coordinates."""
+    return [np.divide(1, ray + TINY, dtype=np.float32) for ray in rays]

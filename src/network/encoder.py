@@ -52,6 +52,7 @@ class Encoder(nn.Module):
             self.body.load_state_dict({key: weights[key] for key in self.body.state_dict()})
         self.keeps_norms = False
         """Whether its batch norms keep ImageNet's statistics while it trains."""
+        self._frozen: list[nn.Module] = []
         self.channels: list[int] = levels.channels()
         normalisation = timm.get_pretrained_cfg(name)
         for key in ("mean", "std"):
@@ -60,13 +61,26 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         return self.body((image - self.mean) / self.std)
 
+    def freeze(self, stages: int) -> None:
+        """Leave the stem and the first stages as they are: they learn nothing, and need no backward pass.
+
+        **Raises**: UserError when the encoder has no more stages than that.
+        """
+        blocks = list(self.body.blocks)  # type: ignore[arg-type]
+        if stages >= len(blocks):
+            raise UserError(f"--freeze {stages}: the encoder has {len(blocks)} stages, and the last has to learn.")
+        self._frozen = [self.body.conv_stem, self.body.bn1, *blocks[:stages]] if stages else []  # type: ignore[list-item]
+        for part in self._frozen:
+            part.requires_grad_(False)
+
     def train(self, mode: bool = True) -> Encoder:
-        """Enter training, but for batch norms that keep their statistics."""
+        """Enter training, but for frozen stages and batch norms that keep their statistics."""
         super().train(mode)
-        if self.keeps_norms:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        for module in self.modules():
+            if self.keeps_norms and isinstance(module, _BatchNorm):
+                module.eval()
+        for part in self._frozen:
+            part.eval()
         return self
 
 

@@ -33,7 +33,9 @@ def make_optimizer(
             members = [
                 parameter
                 for key, parameter in network.named_parameters()
-                if key.startswith("encoder.") == in_encoder and is_decayed(key, parameter) == is_kernel
+                if parameter.requires_grad
+                and key.startswith("encoder.") == in_encoder
+                and is_decayed(key, parameter) == is_kernel
             ]
             groups.append(
                 {

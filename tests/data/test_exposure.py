@@ -43,3 +43,25 @@ def test_the_border_is_white_and_nothing_else_is() -> None:
     expected = np.ones((50, 100), np.bool_)
     expected[2:-2, 2:-2] = False
     assert np.array_equal((image == 255).all(-1), expected)
+
+
+def test_a_moving_camera_smears_a_point_along_its_way() -> None:
+    still = Film(brightness=0.01, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
+    light = np.zeros((3, 60, 100), np.float32)
+    light[:, 30, 50] = 1
+    for motion, step in (
+        ((0.04, 0.0), (0, -1)),
+        ((-0.04, 0.0), (0, 1)),
+        ((0.0, 0.04), (-1, 0)),
+        ((0.04, 0.04), (-1, -1)),
+    ):
+        seen = np.argwhere(replace(still, motion=motion).develop(light).max(-1))
+        expected = [(30 + k * step[0], 50 + k * step[1]) for k in range(5)]
+        assert sorted(map(tuple, seen.tolist())) == sorted(expected)
+
+
+def test_the_files_quality_costs_detail() -> None:
+    plain = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0.05, seed=0)
+    light = np.full((3, 64, 64), 0.5, np.float32)
+    sharp, lossy = plain.develop(light), replace(plain, quality=20).develop(light)
+    assert lossy.shape == sharp.shape and lossy.std() < 0.8 * sharp.std()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from src.data import fittings
-from src.data.fittings import board, door, garment, ledge, picture, window
+from src.data.fittings import board, door, garment, ledge, picture, switch, window
 from src.data.themes import FREE, Draw
 
-HANGING = board, door, garment, ledge, picture, window
+HANGING = board, door, garment, ledge, picture, switch, window
 
 
 def test_what_hangs_needs_a_wall() -> None:

@@ -10,7 +10,7 @@ from analytic import GREY, MILLIMETRE, camera_for, rays, solid
 
 from src.data.exposure import Film
 from src.data.lighting import PROJECTOR_M, Lamp, Room, _find_hollows, _light, render
-from src.data.raycast import Box, Camera, Piece, trace
+from src.data.raycast import Box, Camera, Piece, cast_rays, line_up, trace
 
 FILM = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
 
@@ -41,7 +41,7 @@ def test_plate_throws_its_shadow_where_the_lamp_says(top: float) -> None:
     floor_x, floor_y, height = (
         camera.position[k] + frame.depth_m * (x * right[k] + y * down[k] + forward[k]) for k in range(3)
     )
-    on_floor = trace([floor, plate], camera, intrinsics)[1] == 0
+    on_floor = trace(line_up([floor, plate]), camera, intrinsics)[1] == 0
     # Turned a quarter, the plate spans -0.1 to 0.3 in x and -0.15 to 0.45 in y. Its rims, 1 m and 1.05 m below
     # the lamp, throw a shadow at most 2 / 1 as large, which reaches furthest from the upper rim.
     dark = (floor_x > -0.2) & (floor_x < 0.6) & (floor_y > -0.3) & (floor_y < 0.9) & (top < 2)
@@ -57,7 +57,7 @@ def test_plate_throws_its_shadow_where_the_lamp_says(top: float) -> None:
 def test_a_ball_is_bright_where_the_lamp_is() -> None:
     ball = Piece((Box((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5), GREY, "ellipsoid"),), (2.0, 0.0, 0.0), 70.0)
     walls, camera, intrinsics = solid((5, -9, -9), (6, 9, 9)), Camera((0, 0, 0), 0.0), camera_for((81, 61))
-    seen = trace([walls, ball], camera, intrinsics)[1] == 1
+    seen = trace(line_up([walls, ball]), camera, intrinsics)[1] == 1
     # Looking along x, left is y: the lamp stands left of the ball, then above it, then on the camera's side.
     for lamp, brightest in (((2.0, 3.0, 0.0), (0, -1)), ((2.0, 0.0, 3.0), (-1, 0)), ((-3.0, 0.0, 0.0), (0, 0))):
         room = Room((9, 9, 9), walls, (ball,), (Lamp(lamp, (9, 9, 9)),), (0, 0, 0), camera, FILM)
@@ -71,7 +71,7 @@ def test_a_ball_is_bright_where_the_lamp_is() -> None:
 def test_soft_shadows_fade_over_their_width() -> None:
     plate, floor = solid((-0.5, -9, 1.0), (0.5, 9, 1.01)), solid((-9, -9, -1), (9, 9, 0))
     camera, intrinsics = Camera((-3, 0, 2.5), 0.0, 40.0), camera_for((160, 120))
-    on_floor = trace([floor, plate], camera, intrinsics)[1] == 0
+    on_floor = trace(line_up([floor, plate]), camera, intrinsics)[1] == 0
     widths = []
     for softness in (0.0, 0.05, 0.1):
         room = Room((9, 9, 9), floor, (plate,), (Lamp((0, 0, 2), (5, 5, 5)),), (0, 0, 0), camera, FILM, softness)
@@ -88,8 +88,9 @@ def test_gloss_shows_the_lamp_where_a_mirror_would() -> None:
     lights = []
     for floor in (solid((-9, -9, -1), (9, 9, 0)), shiny):
         room = Room((9, 9, 9), floor, (), lamps, (0.3, 0.3, 0.3), camera, FILM)
-        depth_m, number = trace([floor], camera, intrinsics)
-        lights.append(_light(room, depth_m, number, intrinsics)[0])
+        solids = line_up([floor])
+        depth_m, number = trace(solids, camera, intrinsics)
+        lights.append(_light(room, solids, cast_rays(camera, intrinsics), depth_m, number, intrinsics)[0])
     gleam = lights[1] - lights[0]
     row, column = np.unravel_index(gleam.argmax(), gleam.shape)
     x, y = (each[row, column] for each in np.broadcast_arrays(*rays(intrinsics)))
@@ -97,6 +98,25 @@ def test_gloss_shows_the_lamp_where_a_mirror_would() -> None:
     ahead, aside = (depth_m[row, column] * (x * right[k] + y * down[k] + forward[k]) for k in (0, 1))
     assert abs(ahead - 1) < 0.03 and abs(aside) < 0.03
     assert 0.25 < gleam.max() <= 0.3 and np.median(gleam) < 0.01
+
+
+def test_a_mirror_shows_what_stands_before_it() -> None:
+    """A mirror across the whole view, 2 m ahead: in it, a bright wall 3 m behind the camera, left half of it."""
+    # In the middle of a large room, so that no corner darkens anything.
+    middle = (50.0, 50.0, 50.0)
+    black, bright, dark = (replace(GREY, colour=(c, c, c), second=(c, c, c)) for c in (0.0, 0.9, 0.1))
+    glass = Piece((Box((2, -9, -9), (2.1, 9, 9), replace(black, mirror=0.8)),), middle)
+    wall = Piece((Box((-4, 0, -9), (-3, 9, 9), bright), Box((-4, -9, -9), (-3, 0, 9), dark)), middle)
+    camera, intrinsics = Camera(middle, 0.0), camera_for((64, 48))
+    room = Room((100, 100, 100), glass, (wall,), (), (1, 1, 1), camera, FILM)
+    solids = line_up([glass, wall])
+    depth_m, number = trace(solids, camera, intrinsics)
+    assert np.abs(depth_m - 2).max() < MILLIMETRE
+    light = _light(room, solids, cast_rays(camera, intrinsics), depth_m, number, intrinsics)[0]
+    # Looking along x, left is y, in a mirror too.
+    left, right = light[:, 2:30], light[:, 34:62]
+    assert np.ptp(left) < 1e-6 and np.ptp(right) < 1e-6
+    np.testing.assert_allclose(left.mean() / right.mean(), 9, rtol=1e-3)
 
 
 def test_hollows_are_dark_and_plain_slopes_are_not() -> None:

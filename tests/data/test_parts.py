@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from src.data.parts import BLACK, block, cupboards, disc, face, things
+from src.data.parts import BLACK, block, cupboards, disc, face, shift, things
 
 
 def test_things_stay_on_their_surface_and_are_of_several_shapes() -> None:
@@ -30,6 +30,13 @@ def test_turned_to_face_a_solid_keeps_its_size_and_shape() -> None:
     np.testing.assert_allclose(turned.low[:2], (1.0 - 0.35, 2.0 - 0.55))
     np.testing.assert_allclose(turned.high[:2], (1.0 - 0.05, 2.0 - 0.25))
     np.testing.assert_allclose(face(turned, 1.0, 2.0).low, solid.low)
+
+
+def test_moved_along_the_floor_a_solid_stays_what_it_is() -> None:
+    solid = disc(BLACK, 0.3, 0.4, (0.1, 0.9), middle=0.2)
+    moved, expected = shift(solid, 1.0, -2.0), disc(BLACK, 0.3, -1.6, (0.1, 0.9), middle=1.2)
+    np.testing.assert_allclose((moved.low, moved.high), (expected.low, expected.high))
+    assert (moved.material, moved.shape) == (solid.material, solid.shape)
 
 
 def test_fronts_stand_before_their_body_and_do_not_overlap() -> None:

@@ -6,11 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from src.data.prints import SIDE_PX, levels, look_up
+from src.data.kernels import read_print
+from src.data.prints import SIDE_PX, levels, print_levels
 
 
 def at(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
-    return look_up(u.astype(np.float32), v.astype(np.float32), np.full(u.size, pixel, np.float32))
+    places = zip(u.astype(np.float32), v.astype(np.float32), strict=True)
+    return np.stack([read_print(a, b, np.float32(pixel), print_levels()) for a, b in places], axis=1)
 
 
 def test_every_level_is_half_as_large_and_has_the_same_mean() -> None:
@@ -36,11 +38,3 @@ def test_far_away_it_fades_into_its_mean() -> None:
     spread = [at(u, v, pixel).std() for pixel in (0.0, 0.1, 0.4, 2.0)]
     assert all(near > 1.3 * far for near, far in pairwise(spread))
     assert np.allclose(at(u, v, 2.0), levels()[-1][0, 0][:, None])
-
-
-def test_pixels_of_unlike_size_keep_their_places() -> None:
-    u, v = np.random.default_rng(0).uniform(0, 1, (2, 100)).astype(np.float32)
-    pixel = np.where(np.arange(100) % 2, np.float32(5), np.float32(0))
-    mixed = look_up(u, v, pixel)
-    assert np.array_equal(mixed[:, ::2], at(u[::2], v[::2], 0.0))
-    assert np.array_equal(mixed[:, 1::2], at(u[1::2], v[1::2], 5.0))

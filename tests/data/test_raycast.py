@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from analytic import GREY, MILLIMETRE, camera_for, rays, solid
 
-from src.data.raycast import Box, Camera, Piece, trace
+from src.data.raycast import Box, Camera, Piece, line_up, trace
 
 SIZES = [(640, 480), (384, 288), (57, 91)]
 
@@ -18,7 +18,7 @@ SIZES = [(640, 480), (384, 288), (57, 91)]
 def test_fronto_parallel_wall_has_its_distance_everywhere(size: tuple[int, int], heading: float) -> None:
     place = (1.2, -0.7, 1.4)
     wall = Piece((Box((2.345, -20, -20), (2.5, 20, 20), GREY),), place, heading)
-    depth_m, _ = trace([wall], Camera(place, heading), camera_for(size))
+    depth_m, _ = trace(line_up([wall]), Camera(place, heading), camera_for(size))
     assert np.abs(depth_m - 2.345).max() < MILLIMETRE
 
 
@@ -27,7 +27,7 @@ def test_fronto_parallel_wall_has_its_distance_everywhere(size: tuple[int, int],
 def test_turned_wall_is_a_tilted_plane(size: tuple[int, int], yaw: float) -> None:
     wall = Piece((Box((0, -90, -90), (0.1, 90, 90), GREY),), (3.0, 0.0, 0.0), yaw)
     intrinsics = camera_for(size)
-    depth_m, _ = trace([wall], Camera((0, 0, 1.5), 0.0), intrinsics)
+    depth_m, _ = trace(line_up([wall]), Camera((0, 0, 1.5), 0.0), intrinsics)
     x, _ = rays(intrinsics)
     # The wall holds the points (X, Y) with cos (X - 3) + sin Y = 0; a pixel's ray has X = Z and Y = -x Z.
     cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
@@ -39,7 +39,7 @@ def test_turned_wall_is_a_tilted_plane(size: tuple[int, int], yaw: float) -> Non
 def test_floor_under_a_pitched_and_rolled_camera(size: tuple[int, int], pitch: float, roll: float) -> None:
     floor = solid((-300, -300, -1), (300, 300, 0))
     intrinsics = camera_for(size)
-    depth_m, _ = trace([floor], Camera((0.3, 0.2, 1.6), 123.0, pitch, roll), intrinsics)
+    depth_m, _ = trace(line_up([floor]), Camera((0.3, 0.2, 1.6), 123.0, pitch, roll), intrinsics)
     x, y = rays(intrinsics)
     p, r = math.radians(pitch), math.radians(roll)
     sinks = math.sin(p) + math.cos(p) * (x * math.sin(r) + y * math.cos(r))
@@ -53,7 +53,7 @@ def test_box_hides_the_wall_right_of_and_above_the_middle(size: tuple[int, int],
     # Looking along x, right is -y: this box covers 0.2 to 0.9 m to the right and 0.1 to 0.6 m up, at 2 m.
     scene = [solid((4, -20, -20), (5, 20, 20)), solid((2.0, -0.9, 1.6), (2.001, -0.2, 2.1))]
     intrinsics = camera_for(size)
-    depth_m, number = trace(scene if first == 0 else scene[::-1], Camera((0, 0, 1.5), 0.0), intrinsics)
+    depth_m, number = trace(line_up(scene if first == 0 else scene[::-1]), Camera((0, 0, 1.5), 0.0), intrinsics)
     x, y = rays(intrinsics)
     box = (x > 0.1) & (x < 0.45) & (y > -0.3) & (y < -0.05)
     assert box.any() and not box.all()
@@ -69,7 +69,7 @@ def test_ball_and_cylinder(size: tuple[int, int], away: float, radius: float) ->
     low, high = (-r, -r, -r), (r, r, r)
     for shape, axes in (("ellipsoid", (x, y)), ("cylinder", (x,))):
         solid = Piece((Box(low, high, GREY, shape),), (0.2 + away, -0.1, 1.5), 33.0)
-        depth_m, _ = trace([solid], camera, intrinsics)
+        depth_m, _ = trace(line_up([solid]), camera, intrinsics)
         # (x Z)^2 (+ (y Z)^2) + (Z - away)^2 = r^2, the smaller root.
         square = 1 + sum(axis * axis for axis in axes) + 0 * (x + y)
         root = away * away - square * (away * away - r * r)
@@ -86,7 +86,7 @@ def test_ball_and_cylinder(size: tuple[int, int], away: float, radius: float) ->
 def test_a_cylinders_top_is_flat() -> None:
     intrinsics = camera_for((64, 48))
     drum = Piece((Box((-0.5, -0.5, 0), (0.5, 0.5, 0.4), GREY, "cylinder"),))
-    depth_m, _ = trace([drum], Camera((0, 0, 2.0), 0.0, 90.0), intrinsics)
+    depth_m, _ = trace(line_up([drum]), Camera((0, 0, 2.0), 0.0, 90.0), intrinsics)
     x, y = rays(intrinsics)
     on_top = (1.6 * x) ** 2 + (1.6 * y) ** 2 < 0.49**2
     assert on_top.any()
@@ -110,7 +110,7 @@ def test_no_window_cuts_a_box() -> None:
         ends = np.stack([(low - eye) / ray, (high - eye) / ray])
         near, far = ends.min(0).max(-1), ends.max(0).min(-1)
         expected = np.where((near < far) & (near > 0.02), near, np.inf)
-        depth_m, _ = trace([piece], camera, intrinsics)
+        depth_m, _ = trace(line_up([piece]), camera, intrinsics)
         # A ray that grazes an edge may fall on either side of it.
         sure = (np.abs(far - near) > 1e-4) & (np.abs(near - 0.02) > 1e-4)
         np.testing.assert_allclose(depth_m[sure], expected[sure], atol=MILLIMETRE)

@@ -7,24 +7,23 @@ from dataclasses import replace
 import numpy as np
 from analytic import GREY, camera_for
 
-from src.data.raycast import Box, Camera, Piece, all_boxes, cast_rays, trace
+from src.data.raycast import Box, Camera, Piece, all_boxes, cast_rays, line_up, trace
 from src.data.surfaces import Surfaces, look_up
 
 
 def surfaces_of(pieces: list[Piece], camera: Camera) -> tuple[Surfaces, np.ndarray]:
-    """Look up all pixels, box by box; also return the box that each is of."""
-    intrinsics = camera_for((48, 36))
-    depth_m, number = trace(pieces, camera, intrinsics)
-    order = np.argsort(number.ravel(), kind="stable")
-    rays = [ray.ravel()[order] for ray in cast_rays(camera.axes(), intrinsics, slice(0, 36), slice(0, 48))]
-    counts = np.bincount(number.ravel())
-    return look_up(all_boxes(pieces), counts, camera, rays, depth_m.ravel()[order], intrinsics), number.ravel()[order]
+    """Look up all pixels; also return the box that each is of."""
+    intrinsics, solids = camera_for((48, 36)), line_up(pieces)
+    depth_m, number = (each.ravel() for each in trace(solids, camera, intrinsics))
+    materials, rays = [box.material for box in all_boxes(pieces)], cast_rays(camera, intrinsics).reshape(3, -1)
+    eye = np.array(camera.position, np.float32)[:, None]
+    return look_up(materials, solids, eye, rays, depth_m, number, intrinsics), number
 
 
 def test_colour_glow_and_gloss_are_those_of_the_box() -> None:
     unseen = Piece((Box((-9, -9, -9), (-8, 9, 9), GREY),))
     left = replace(GREY, colour=(0.9, 0.1, 0.2), second=(0.9, 0.1, 0.2), glow=2.0)
-    right = replace(GREY, colour=(0.1, 0.2, 0.8), second=(0.1, 0.2, 0.8), gloss=0.3)
+    right = replace(GREY, colour=(0.1, 0.2, 0.8), second=(0.1, 0.2, 0.8), gloss=0.3, mirror=0.4)
     halves = Piece((Box((2, 0, -9), (3, 9, 9), left), Box((2, -9, -9), (3, 0, 9), right)))
     found, number = surfaces_of([unseen, halves], Camera((0, 0, 0), 0.0))
     assert set(number.tolist()) == {1, 2}
@@ -32,6 +31,7 @@ def test_colour_glow_and_gloss_are_those_of_the_box() -> None:
         here = number == box
         assert np.allclose(found.albedo[:, here], np.array(material.colour)[:, None])
         assert (found.glow[here] == material.glow).all() and np.allclose(found.gloss[here], material.gloss)
+        assert np.allclose(found.mirror[here], material.mirror)
 
 
 def test_normals_face_the_camera_whatever_way_the_piece_is_turned() -> None:

@@ -4,10 +4,10 @@ from src.data.fittings import door
 from src.data.themes import FREE, THEMES
 
 
-def test_rooms_go_from_bathrooms_to_classrooms_and_corridors() -> None:
+def test_rooms_go_from_bathrooms_to_shops_and_corridors() -> None:
     sides = [span for theme in THEMES for span in theme.sides_m]
     assert min(low for low, _ in sides) < 1.5
-    assert max(high for _, high in sides) == 10
+    assert max(high for _, high in sides) == 12
     assert any(one[1] < other[0] for one, other in (theme.sides_m for theme in THEMES))
 
 

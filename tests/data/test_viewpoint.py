@@ -6,7 +6,7 @@ import numpy as np
 from analytic import GREY, solid
 
 from src.data.placing import is_free
-from src.data.raycast import Box, Camera, Piece, trace
+from src.data.raycast import Box, Camera, Piece, line_up, trace
 from src.data.viewpoint import GLANCE, _glance, _line_up, body, look
 
 SIZE = 4.0, 5.0, 2.5
@@ -31,7 +31,7 @@ def test_a_glance_sees_what_the_exact_trace_sees() -> None:
     ]
     for heading in (0.0, 40.0, 75.0, 110.0):
         camera = Camera((1.0, 1.0, 1.4), heading, 10.0, 2.0)
-        depth_m, number = trace([*hulls, *shell], camera, GLANCE)
+        depth_m, number = trace(line_up([*hulls, *shell]), camera, GLANCE)
         quick_m, full = _glance(_line_up(pieces), SIZE, camera)
         assert np.allclose(quick_m, depth_m.ravel(), atol=1e-3)
         assert full == (number < len(hulls)).mean()

@@ -93,3 +93,18 @@ def test_norms_that_are_kept_keep_imagenets_statistics_and_still_learn() -> None
     encoder.keeps_norms = False
     encoder.train()(photo)
     assert not torch.equal(encoder.body.bn1.running_mean, before["body.bn1.running_mean"])
+
+
+def test_frozen_stages_neither_learn_nor_move_and_the_others_do() -> None:
+    encoder = Encoder()
+    encoder.freeze(2)
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    sum(level.sum() for level in encoder.train()(torch.rand(2, 3, 64, 64))).backward()
+    frozen = ("body.conv_stem.", "body.bn1.", "body.blocks.0.", "body.blocks.1.")
+    for key, parameter in encoder.named_parameters():
+        assert (parameter.grad is None) == key.startswith(frozen), key
+    for key, value in encoder.named_buffers():
+        if key.endswith("running_mean"):
+            assert torch.equal(value, before[key]) == key.startswith(frozen), key
+    with pytest.raises(UserError, match="--freeze 7: the encoder has 7 stages"):
+        encoder.freeze(7)
