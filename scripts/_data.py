@@ -32,6 +32,7 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
         max_depth_m=max_depth_m,
         rooms=getattr(options, "rooms", ROOMS["train"]),
         holes=getattr(options, "holes", False),
+        without=getattr(options, "without", None),
     )
     name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos", "csv": "your csv"}[data.kind]
     print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)

@@ -14,6 +14,7 @@ import yaml
 from _root import ROOT
 
 from src.conventions import MAX_DEPTH_M, UserError
+from src.data.ablation import INGREDIENTS
 from src.data.allowance import parse_max_bad
 from src.data.sources import KINDS, ROOMS, default_cache
 from src.network.encoder import EMBEDDED_ENCODER
@@ -144,6 +145,8 @@ def add_data_options(parser: argparse.ArgumentParser, *, kind: str | None, valid
         add("--rooms", type=COUNT, default=ROOMS["train"], metavar="N", help="rooms: how many to generate for training")
         what = "rooms: leave out of the training depth what a Kinect could not measure"
         add("--holes", action=argparse.BooleanOptionalAction, default=False, help=what)
+        what = "rooms: leave one ingredient out of those to train on, to see what it brings"
+        add("--without", choices=sorted(INGREDIENTS), help=what)
     add("--limit", type=COUNT, metavar="N", help="take only the first N frames of each split, for a quick try")
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
+from src.data.ablation import leave_out
 from src.data.exposure import Film
 from src.data.fittings import door, picture, switch, window
 from src.data.frame import Frame
@@ -33,7 +34,7 @@ WALL_THICKNESS_M = 0.2
 class RoomPairs:
     """Generated rooms as frames; the splits share no room, and item i depends on nothing but its number.
 
-    With `holes`, depth is valid only where a Kinect would measure it.
+    With `holes`, depth is valid only where a Kinect would measure it; `without` leaves an ingredient out.
 
     **Raises**: UserError for a split other than `SPLITS`, or a negative count or seed.
     """
@@ -46,6 +47,7 @@ class RoomPairs:
         seed: int = 0,
         intrinsics: Intrinsics = NYU_INTRINSICS,
         holes: bool = False,
+        without: str | None = None,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"rooms: got the split {split!r}, expected one of {', '.join(SPLITS)}.")
@@ -55,11 +57,14 @@ class RoomPairs:
         self._seed = seed
         self._intrinsics = intrinsics
         self._holes = holes
+        self._without = without
         self.names: Sequence[str] = [f"rooms/{split}/{index:06d}" for index in range(count)]
         self.scenes: Sequence[str] = self.names
         self.fingerprint = f"rooms version={VERSION} count={count} split={split} seed={seed} {intrinsics}"
         if holes:
             self.fingerprint += " holes"
+        if without:
+            self.fingerprint += f" without {without}"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,6 +79,8 @@ class RoomPairs:
         # The seed may fill more than one word, so it comes last: no two keys spell the same words.
         stream = np.random.SeedSequence((*self._key, index, self._seed))
         room = make_room(np.random.Generator(np.random.PCG64(stream)))
+        if self._without:
+            room = leave_out(room, self._without)
         return render(room, self._intrinsics, holes=self._holes)
 
 

@@ -29,7 +29,8 @@ def default_cache() -> Path:
 class Data:
     """A chosen data set: its kind (`nyu`, `rooms` or `csv`), where it lies, and why it was taken.
 
-    `rooms` is how many rooms to generate for training, `holes` whether their depth is left out where a Kinect's is.
+    `rooms` is how many rooms to generate for training, `holes` whether their depth is left out where a Kinect's is,
+    `without` what else is left out of them.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Data:
     max_depth_m: float = MAX_DEPTH_M
     rooms: int = ROOMS["train"]
     holes: bool = False
+    without: str | None = None
 
     @property
     def last_split(self) -> str:
@@ -63,8 +65,9 @@ class Data:
             # Training frames need no more pixels than are stored; test frames have NYU's size, for its protocol.
             height = TRAINING_SIZES.image_px
             camera = NYU_INTRINSICS if split == "test" else NYU_INTRINSICS.resized(height * 4 // 3, height)
-            count = self.rooms if split == "train" else ROOMS[split]
-            return RoomPairs(count, split=split, intrinsics=camera, holes=self.holes and split == "train")
+            if split != "train":
+                return RoomPairs(ROOMS[split], split=split, intrinsics=camera)
+            return RoomPairs(self.rooms, split=split, intrinsics=camera, holes=self.holes, without=self.without)
         if self.kind == "nyu":
             return open_nyu(self.root, split, validation=self.validation, max_depth_m=self.max_depth_m)
         rows = read_rows(self.root)
@@ -83,6 +86,7 @@ def choose_data(
     max_depth_m: float = MAX_DEPTH_M,
     rooms: int = ROOMS["train"],
     holes: bool = False,
+    without: str | None = None,
 ) -> Data:
     """Settle on a data set.
 
@@ -92,7 +96,13 @@ def choose_data(
     **Raises**: UserError when what was asked for is not there.
     """
     data = partial(
-        Data, validation=validation, depth_scale=depth_scale, max_depth_m=max_depth_m, rooms=rooms, holes=holes
+        Data,
+        validation=validation,
+        depth_scale=depth_scale,
+        max_depth_m=max_depth_m,
+        rooms=rooms,
+        holes=holes,
+        without=without,
     )
     if kind == "rooms":
         return data("rooms", None, "as asked")

@@ -87,7 +87,7 @@ def printed(rng: np.random.Generator, size_m: tuple[float, float] = (0.3, 1.5)) 
     """Draw what is printed or woven: shapes of many sizes and colours between a dark and a light one."""
     tint = between(rng, 0.0, 0.25)
     dark, light = (
-        [max(0.02, tone * (1 + between(rng, -tint, tint))) for _ in range(3)]
+        [min(0.97, max(0.02, tone * (1 + between(rng, -tint, tint)))) for _ in range(3)]
         for tone in (between(rng, 0.02, 0.4), between(rng, 0.4, 0.95))
     )
     (r, g, b), (r2, g2, b2) = dark, light
