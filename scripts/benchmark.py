@@ -27,6 +27,7 @@ from tqdm import tqdm
 from _options import COUNT, Parser
 from _root import run
 
+from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS
 from src.data.augment import Augmentation, augment
 from src.data.batches import TrainingBatches
 from src.data.frame import shrink_depth, shrink_image
@@ -52,7 +53,11 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help="take one measurement only, in this process")
     parser.add_argument("--default-allocator", action="store_true", help="leave ours without src/training/allocator.py")
     parser.add_argument("--frames", type=Path, metavar="DIR", help="NYU in the Kaggle layout; else rooms, written so")
+    parser.add_argument("--rooms", action="store_true", help="time only how fast one core renders rooms at 224x224")
     options = parser.parse_args(sys.argv[1:])
+    if options.rooms:
+        print(f"rooms  {measure_rooms():.1f} pairs per second of one core, at {IMAGE_SIZE_PX}x{IMAGE_SIZE_PX}")
+        return
     if options.side:
         print(json.dumps(measure_ours(options) if options.side == "ours" else measure_plain(options)))
         return
@@ -117,6 +122,16 @@ def measure_plain(options: Namespace) -> float:
         scaler.step(optimizer)
         scaler.update()
     return watch.rate(options)
+
+
+def measure_rooms(count: int = 80) -> float:
+    """Render rooms one after the other: pairs per second of processor time, once all is compiled."""
+    rooms = RoomPairs(count, intrinsics=NYU_INTRINSICS.resized(IMAGE_SIZE_PX, IMAGE_SIZE_PX))
+    rooms[0]
+    started = time.process_time()
+    for index in range(count):
+        rooms[index]
+    return count / (time.process_time() - started)
 
 
 class ThreeDecoders(DepthNet):

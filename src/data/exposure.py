@@ -96,6 +96,6 @@ def _bells(shape: tuple[int, ...], seed: int) -> Floats:
     """Draw nearly normal numbers, each the sum of four hashed bytes."""
     count = shape[0] * shape[1] * shape[2]
     bits = scramble(np.arange(count, dtype=np.uint32) + np.uint32(seed))
-    total = bits.view(np.uint8).reshape(count, 4).astype(np.int32)
-    quarters = total[:, 0] + total[:, 1] + total[:, 2] + total[:, 3]
-    return ((quarters - 510).astype(np.float32) / 147.8).reshape(shape)
+    pairs = (bits & np.uint32(0xFF00FF)) + (bits >> np.uint32(8) & np.uint32(0xFF00FF))
+    total = (pairs & np.uint32(0xFFFF)) + (pairs >> np.uint32(16))
+    return ((total.astype(np.float32) - 510) / 147.8).reshape(shape)

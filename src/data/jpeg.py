@@ -46,54 +46,42 @@ def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 @njit(cache=True)
 def _compress(image, tables, cosines):  # type: ignore[no-untyped-def]
     out = image.copy()
-    block, half = np.empty((3, SIDE, SIDE), np.float32), np.empty((SIDE, SIDE), np.float32)
+    across = np.ascontiguousarray(cosines.T)
+    block, waves = np.empty((3, SIDE, SIDE), np.float32), np.empty((SIDE, SIDE), np.float32)
     f = np.float32
     for top in range(0, image.shape[0] - SIDE + 1, SIDE):
         for left in range(0, image.shape[1] - SIDE + 1, SIDE):
             for y in range(SIDE):
                 for x in range(SIDE):
-                    r, g, b = (
-                        f(image[top + y, left + x, 0]),
-                        f(image[top + y, left + x, 1]),
-                        f(image[top + y, left + x, 2]),
-                    )
+                    pixel = image[top + y, left + x]
+                    r, g, b = f(pixel[0]), f(pixel[1]), f(pixel[2])
                     block[0, y, x] = f(0.299) * r + f(0.587) * g + f(0.114) * b - f(128)
                     block[1, y, x] = f(0.5) * b - f(0.168736) * r - f(0.331264) * g
                     block[2, y, x] = f(0.5) * r - f(0.418688) * g - f(0.081312) * b
             for c in range(3):
                 table = tables[0 if c == 0 else 1]
-                for k in range(SIDE):
-                    for x in range(SIDE):
-                        total = f(0)
-                        for y in range(SIDE):
-                            total += cosines[k, y] * block[c, y, x]
-                        half[k, x] = total
+                _multiply(cosines, block[c], waves)
+                _multiply(waves, across, block[c])
                 for k in range(SIDE):
                     for j in range(SIDE):
-                        total = f(0)
-                        for x in range(SIDE):
-                            total += half[k, x] * cosines[j, x]
-                        block[c, k, j] = np.floor(total / table[k, j] + f(0.5)) * table[k, j]
-                for k in range(SIDE):
-                    for x in range(SIDE):
-                        total = f(0)
-                        for j in range(SIDE):
-                            total += block[c, k, j] * cosines[j, x]
-                        half[k, x] = total
-                for y in range(SIDE):
-                    for x in range(SIDE):
-                        total = f(0)
-                        for k in range(SIDE):
-                            total += cosines[k, y] * half[k, x]
-                        block[c, y, x] = total
+                        block[c, k, j] = np.floor(block[c, k, j] / table[k, j] + f(0.5)) * table[k, j]
+                _multiply(block[c], cosines, waves)
+                _multiply(across, waves, block[c])
             for y in range(SIDE):
                 for x in range(SIDE):
                     luma, blue, red = block[0, y, x] + f(128.5), block[1, y, x], block[2, y, x]
-                    colours = (
-                        luma + f(1.402) * red,
-                        luma - f(0.344136) * blue - f(0.714136) * red,
-                        luma + f(1.772) * blue,
-                    )
-                    for c in range(3):
-                        out[top + y, left + x, c] = np.uint8(min(max(colours[c], f(0)), f(255)))
+                    green = luma - f(0.344136) * blue - f(0.714136) * red
+                    for c, value in enumerate((luma + f(1.402) * red, green, luma + f(1.772) * blue)):
+                        out[top + y, left + x, c] = np.uint8(min(max(value, f(0)), f(255)))
     return out
+
+
+@njit(cache=True)
+def _multiply(one, other, product):  # type: ignore[no-untyped-def]
+    """Multiply matrices, adding up in the order of their rows and columns."""
+    for row in range(SIDE):
+        for column in range(SIDE):
+            product[row, column] = one[row, 0] * other[0, column]
+        for k in range(1, SIDE):
+            for column in range(SIDE):
+                product[row, column] += one[row, k] * other[k, column]

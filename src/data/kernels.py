@@ -34,6 +34,9 @@ SHADOW_START = 0.998
 MARGIN = 1e-3
 """Widens what a piece may cover as seen from a lamp, so that rounding loses none of its shadow."""
 
+HIGHLIGHT_SQUARINGS = 6
+"""A highlight is the cosine towards the lamp's mirror image, squared so often."""
+
 CHUNK = 256
 """Points side by side are weighed together, which pieces can hide them from a lamp."""
 
@@ -271,6 +274,18 @@ def follow(solids: Solids, starts: Floats, rays: Floats) -> tuple[Floats, NDArra
     return distance, number
 
 
+@compiled
+def clash(bounds: Doubles, taken: Doubles, gap: float) -> bool:
+    """Tell whether a box (2, 3) comes nearer than a gap to any of some others (N, 2, 3)."""
+    for k in range(len(taken)):
+        apart = False
+        for axis in range(3):
+            apart |= bounds[0, axis] >= taken[k, 1, axis] + gap or taken[k, 0, axis] >= bounds[1, axis] + gap
+        if not apart:
+            return True
+    return False
+
+
 # Shadows.
 
 
@@ -295,10 +310,10 @@ def hide(solids: Any, box: Any, origin: Any, x: Any, y: Any, z: Any, hit: Any) -
 
 
 @compiled
-def shadow(solids: Solids, lamp: Three, to: Floats) -> NDArray[np.bool_]:
-    """Tell which points, given by the ways (3, N) from the lamp to them, a box hides from it that is not of the shell.
+def shadow(solids: Solids, lamp: Three, to: Floats, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which of the points asked for, given by the ways (3, N) from a lamp to them, a box hides from it.
 
-    The shell is the first piece.
+    The first piece is the shell, and hides nothing.
     """
     pieces, count = len(solids.ends), to.shape[1]
     dark = np.zeros(count, np.bool_)
@@ -335,7 +350,8 @@ def shadow(solids: Solids, lamp: Three, to: Floats) -> NDArray[np.bool_]:
             found = 0
             for i in range(size):
                 in_x = limits[k, 0] <= floor_x[i] <= limits[k, 1]
-                if in_x and limits[k, 2] <= floor_y[i] <= limits[k, 3] and not dark[start + i]:
+                in_both = in_x and limits[k, 2] <= floor_y[i] <= limits[k, 3]
+                if in_both and asked[start + i] and not dark[start + i]:
                     a, b, c = to[0, start + i], to[1, start + i], to[2, start + i]
                     inverse = invert(cos * a + sin * b), invert(cos * b - sin * a), invert(c)
                     if hidden(low, high, BOX, origin, inverse):
@@ -348,6 +364,44 @@ def shadow(solids: Solids, lamp: Three, to: Floats) -> NDArray[np.bool_]:
             for i in range(found):
                 dark[at[i]] = hit[i]
     return dark
+
+
+@compiled
+def add_lamp(
+    light: Floats,
+    gleam: Floats,
+    power: Three,
+    size_m2: float,
+    to: Floats,
+    facing: Floats,
+    open_way: Floats,
+    share: Floats,
+    mirrored: Floats,
+    gloss: Floats,
+) -> None:
+    """Add to points (3, N) a lamp's light, or a share of it, and its reflection in what is glossy.
+
+    The lamp's size softens the inverse square; the mirrored rays have length one.
+    """
+    red, green, blue = F(power[0]), F(power[1]), F(power[2])
+    for i in range(len(facing)):
+        x, y, z = to[0, i], to[1, i], to[2, i]
+        square = x * x + y * y + z * z
+        length = np.sqrt(square)
+        if facing[i] > 0:
+            reaching = facing[i] * open_way[i] * share[i] / (length * (square + F(size_m2)))
+            light[0, i] += red * reaching
+            light[1, i] += green * reaching
+            light[2, i] += blue * reaching
+        if gloss[i] > 0:
+            towards = -(mirrored[0, i] * x + mirrored[1, i] * y + mirrored[2, i] * z)
+            highlight = max(towards / length, F(0))
+            for _ in range(HIGHLIGHT_SQUARINGS):
+                highlight *= highlight
+            highlight *= open_way[i] * gloss[i]
+            gleam[0, i] += red * highlight
+            gleam[1, i] += green * highlight
+            gleam[2, i] += blue * highlight
 
 
 # Patterns.

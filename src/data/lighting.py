@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.conventions import MAX_DEPTH_M, Intrinsics
 from src.data.exposure import Film
 from src.data.frame import Frame
-from src.data.kernels import Floats, Solids, follow, shadow
+from src.data.kernels import Floats, Solids, add_lamp, follow, shadow
 from src.data.raycast import Camera, Piece, Vec3, all_boxes, cast_rays, line_up, trace
 from src.data.surfaces import Surfaces, look_up
 from src.data.textures import RGB
@@ -22,9 +22,6 @@ CORNER_SHADE = 0.35
 
 HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35
 """What lies so far behind its surroundings gets so much less ambient light, and half as much less of a lamp's."""
-
-HIGHLIGHT_SQUARINGS = 6
-"""A highlight is the cosine towards the lamp's mirror image, squared so often."""
 
 PROJECTOR_M = 0.075
 """How far right of the camera a Kinect's projector is: what it cannot reach has no depth."""
@@ -82,7 +79,7 @@ def _measure(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: 
         (start + ray * np.minimum(depth_m, 2 * MAX_DEPTH_M) - other).ravel()
         for start, ray, other in zip(eye, rays, (x, y, z), strict=True)
     ]
-    dark = shadow(solids, (x, y, z), np.stack(ways)).reshape(depth_m.shape)
+    dark = shadow(solids, (x, y, z), np.stack(ways), number.ravel() >= 0).reshape(depth_m.shape)
     return ~dark & (depth_m >= KINECT_NEAR_M) & (glow[number] == 0)
 
 
@@ -134,32 +131,15 @@ def _shade(
     for point, side in zip(points, room.size_m, strict=True):
         near = np.clip(np.minimum(point, side - point) / CORNER_REACH_M, 0, 1)
         open_sky *= 1 - CORNER_SHADE * (1 - near) * (1 - near)
-    light = [level * open_sky for level in room.ambient]
-    glossy = np.flatnonzero(surfaces.gloss)
-    way = rays[:, glossy]
-    mirrored = _mirror(way, surfaces.normal[:, glossy]) / np.sqrt(way[0] * way[0] + way[1] * way[1] + way[2] * way[2])
-    gleam = np.zeros_like(points)
-
+    light = np.stack([level * open_sky for level in room.ambient])
+    mirrored = _mirror(rays, surfaces.normal) / np.sqrt(rays[0] * rays[0] + rays[1] * rays[1] + rays[2] * rays[2])
+    gleam, share = np.zeros_like(points), 1 - HOLLOW_SHADE / 2 * hollow
     for lamp in room.lamps:
         to = points - np.array(lamp.position, np.float32)[:, None]
-        square = to[0] * to[0] + to[1] * to[1] + to[2] * to[2]
-        length = np.sqrt(square)
         facing = -(to[0] * surfaces.normal[0] + to[1] * surfaces.normal[1] + to[2] * surfaces.normal[2])
-        lit = np.flatnonzero(facing > 0)
-        dark = np.zeros(length.size, np.bool_)
-        dark[lit] = shadow(solids, lamp.position, to[:, lit])
-        open_way = 1 - soften(dark)
-        reaching = facing[lit] * open_way[lit] * (1 - HOLLOW_SHADE / 2 * hollow[lit])
-        reaching /= length[lit] * (square[lit] + LAMP_SIZE_M2)
-        towards = -(mirrored[0] * to[0][glossy] + mirrored[1] * to[1][glossy] + mirrored[2] * to[2][glossy])
-        highlight = np.maximum(towards / length[glossy], 0)
-        for _ in range(HIGHLIGHT_SQUARINGS):
-            highlight *= highlight
-        highlight *= open_way[glossy] * surfaces.gloss[glossy]
-        for channel, shine, power in zip(light, gleam, lamp.power, strict=True):
-            channel[lit] += power * reaching
-            shine[glossy] += power * highlight
-    return (np.stack(light) + surfaces.glow) * surfaces.albedo + gleam
+        open_way = 1 - soften(shadow(solids, lamp.position, to, facing > 0))
+        add_lamp(light, gleam, lamp.power, LAMP_SIZE_M2, to, facing, open_way, share, mirrored, surfaces.gloss)
+    return (light + surfaces.glow) * surfaces.albedo + gleam
 
 
 def _find_hollows(depth_m: Floats) -> Floats:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from src.data import kernels
 from src.data.parts import Rng
 from src.data.raycast import Box, Piece, Vec3, enclose
 from src.data.textures import between
@@ -19,7 +20,7 @@ GAP_M = 0.005
 
 def place(rng: Rng, boxes: tuple[Box, ...], size: Vec3, taken: Sequence[Bounds], *, against_wall: bool) -> Piece | None:
     """Try some places, at a wall or anywhere; None when the piece fits in none of them."""
-    hull, there = Piece(boxes).hull, np.array(taken)
+    hull, there = Piece(boxes).hull, np.array(taken, np.float64)
     for _ in range(12):
         side = int(rng.random() * 4)
         yaw = side * 90.0 if against_wall or rng.random() < 0.5 else between(rng, 0, 360)
@@ -42,6 +43,5 @@ def place(rng: Rng, boxes: tuple[Box, ...], size: Vec3, taken: Sequence[Bounds],
 
 def is_free(bounds: Bounds, taken: ArrayLike) -> bool:
     """Tell whether what is bounded so keeps a gap from all that is there: N bounds, or their (N, 2, 3)."""
-    lows, highs = np.asarray(taken, np.float64).reshape(-1, 2, 3).transpose(1, 0, 2)
-    clash = (np.array(bounds[0]) < highs + GAP_M) & (lows < np.array(bounds[1]) + GAP_M)
-    return not bool(clash.all(axis=1).any())
+    there = np.asarray(taken, np.float64).reshape(-1, 2, 3)
+    return not kernels.clash(np.array(bounds, np.float64), there, GAP_M)

@@ -67,10 +67,14 @@ class Piece:
 
 def enclose(box: Box, origin: Vec3, yaw_deg: float) -> tuple[Vec3, Vec3]:
     """Bound a box along the world's axes, once it is turned and moved."""
-    (x0, y0, z0), (cos, sin), low, high = origin, turn(yaw_deg), box.low, box.high
-    xs = [cos * x - sin * y for x in (low[0], high[0]) for y in (low[1], high[1])]
-    ys = [sin * x + cos * y for x in (low[0], high[0]) for y in (low[1], high[1])]
-    return (x0 + min(xs), y0 + min(ys), z0 + low[2]), (x0 + max(xs), y0 + max(ys), z0 + high[2])
+    (x, y, z), (cos, sin), (x0, y0, z0), (x1, y1, z1) = origin, turn(yaw_deg), box.low, box.high
+    # The extremes of cos x - sin y and sin x + cos y over the four corners.
+    low_x, high_x = sorted((cos * x0, cos * x1))
+    low_y, high_y = sorted((sin * y0, sin * y1))
+    left, right = x + (low_x - high_y), x + (high_x - low_y)
+    low_x, high_x = sorted((sin * x0, sin * x1))
+    low_y, high_y = sorted((cos * y0, cos * y1))
+    return (left, y + (low_x + low_y), z + z0), (right, y + (high_x + high_y), z + z1)
 
 
 @dataclass(frozen=True)
