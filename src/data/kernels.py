@@ -202,9 +202,9 @@ def window(low: Any, high: Any, origin: Any, axes: Any, lens: Any, height: Any, 
     if before_camera < 8:
         # A box that reaches behind the camera has no bounded picture: look everywhere.
         return 0, height, 0, width
-    first_row, last_row = int(max(0.0, np.floor(top * fy + cy))), int(min(height, np.ceil(bottom * fy + cy) + 1))
-    first, last = int(max(0.0, np.floor(left * fx + cx))), int(min(width, np.ceil(right_end * fx + cx) + 1))
-    return first_row, last_row, first, last
+    first_row, first = int(max(0.0, np.floor(top * fy + cy))), int(max(0.0, np.floor(left * fx + cx)))
+    last_row, last = min(height, np.ceil(bottom * fy + cy) + 1), min(width, np.ceil(right_end * fx + cx) + 1)
+    return first_row, max(first_row, int(last_row)), first, max(first, int(last))
 
 
 @compiled
@@ -219,20 +219,21 @@ def trace(solids: Solids, view: View, height: int, width: int) -> tuple[Floats, 
         place, end = solids.places[k], solids.ends[k]
         origin = locate(place, view.eye)
         axes = enter(place, view.axes[0]), enter(place, view.axes[1]), enter(place, view.axes[2])
-        top, bottom, left, right = window(
-            corner(solids.hulls, k, 0), corner(solids.hulls, k, 1), origin, axes, view.lens, height, width
-        )
-        if top < bottom and left < right:
+        low, high = corner(solids.hulls, k, 0), corner(solids.hulls, k, 1)
+        rows_from, rows_to, columns_from, columns_to = window(low, high, origin, axes, view.lens, height, width)
+        if rows_from < rows_to and columns_from < columns_to:
             for axis in range(3):
                 along, across, ahead = axes[0][axis], axes[1][axis], axes[2][axis]
-                for row in range(top, bottom):
+                for row in range(rows_from, rows_to):
                     ray = F((row - cy) / fy * across + ahead)
-                    for column in range(left, right):
+                    for column in range(columns_from, columns_to):
                         inverses[axis, row, column] = invert(F((column - cx) / fx * along) + ray)
             for box in range(start, end):
                 low, high, shape = corner(solids.corners, box, 0), corner(solids.corners, box, 1), solids.shapes[box]
                 top, bottom, left, right = window(low, high, origin, axes, view.lens, height, width)
-                for row in range(top, bottom):
+                # Rounding may put a box one pixel out of its hull, where no rays have been cast.
+                left, right = max(left, columns_from), max(columns_from, min(right, columns_to))
+                for row in range(max(top, rows_from), min(bottom, rows_to)):
                     x, y, z = inverses[0, row, left:right], inverses[1, row, left:right], inverses[2, row, left:right]
                     nearest, first = depth_m[row, left:right], number[row, left:right]
                     # The same twice: alone, the loop over boxes becomes vector code.

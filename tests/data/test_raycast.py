@@ -114,3 +114,21 @@ def test_no_window_cuts_a_box() -> None:
         # A ray that grazes an edge may fall on either side of it.
         sure = (np.abs(far - near) > 1e-4) & (np.abs(near - 0.02) > 1e-4)
         np.testing.assert_allclose(depth_m[sure], expected[sure], atol=MILLIMETRE)
+
+
+def test_a_piece_is_seen_as_its_boxes_are_one_by_one() -> None:
+    """Some lie beside the picture while others are in it."""
+    rng, intrinsics = np.random.default_rng(6), camera_for((40, 30))
+    seen = 0
+    for _ in range(100):
+        lows = rng.uniform(-2, 2, (6, 3))
+        boxes = [Box(tuple(low), tuple(low + rng.uniform(0.1, 0.8, 3)), GREY) for low in lows]
+        origin, yaw = tuple(rng.uniform((2, -1, -1), (4, 1, 1))), rng.uniform(0, 360)
+        camera = Camera((0, 0, 0), rng.uniform(-40, 40), rng.uniform(-20, 20), rng.uniform(-9, 9))
+        # A floor in a frame of its own is looked at first, so that its rays lie about.
+        floor = Piece((Box((-9, -9, -5), (9, 9, -4), GREY),), yaw_deg=17.0)
+        together = trace(line_up([floor, Piece(tuple(boxes), origin, yaw)]), camera, intrinsics)
+        apart = trace(line_up([floor, *(Piece((box,), origin, yaw) for box in boxes)]), camera, intrinsics)
+        assert all(np.array_equal(one, other) for one, other in zip(together, apart, strict=True))
+        seen += len(np.unique(together[1]))
+    assert seen > 300
