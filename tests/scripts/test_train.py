@@ -11,6 +11,8 @@ import yaml
 from conftest import Script, SmallDisk, wavy_frame, write_depth
 from PIL import Image
 
+from src.network.encoder import embedded_weights
+
 TINY = ("--limit", 6, "--epochs", 2, "--batch-size", 3)
 
 
@@ -83,6 +85,22 @@ def test_a_run_starts_from_another_runs_weights(script_inside: Script, nyu_folde
     assert not third.exists()
 
 
+def test_frozen_stages_stay_imagenets_in_a_run_that_was_resumed(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    script_inside("train.py", "--data-dir", nyu_folder, "--out", run, "--limit", 4, "--epochs", 1, "--freeze", 2)
+    script_inside("train.py", "--resume", run, "--epochs", 2)
+    trained, frozen = torch.load(run / "last.pt", weights_only=True)["network"], 0
+    for name, value in embedded_weights().items():
+        if name.startswith(("conv_stem.", "bn1.", "blocks.0.", "blocks.1.")):
+            assert torch.equal(trained[f"encoder.body.{name}"], value), name
+            frozen += 1
+    assert frozen > 40
+    name = "blocks.2.0.conv_pw.weight"
+    assert not torch.equal(trained[f"encoder.body.{name}"], embedded_weights()[name])
+
+
 def test_relative_depth_has_its_own_measures(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     script_inside(
@@ -111,6 +129,7 @@ MISTAKES = {
     "missing preset": (["--preset", "no.yaml"], "no such file"),
     "misspelt preset key": (["--preset", "{preset}"], "unrecognized arguments: --epocs=3"),
     "missing checkpoint": (["--resume", "no.pt"], "no such checkpoint"),
+    "all frozen": (["--freeze", "7", "--data-dir", "{nyu}"], "--freeze 7: the encoder has 7 stages"),
     "no csv": (["--data", "csv"], "expected a csv file"),
 }
 
