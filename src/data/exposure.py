@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,9 +52,7 @@ class Film:
         light = grey + (light - grey) * np.float32(self.saturation)
         rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in light.shape[1:])
         light *= 1 - self.vignetting * (0.4 * (rows * rows)[:, None] + 0.6 * (columns * columns))
-        light = _smear(
-            light, *(int(abs(share) * light.shape[2] + 0.5) * (1 if share > 0 else -1) for share in self.motion)
-        )
+        light = _smear(light, *(math.floor(share * light.shape[2] + 0.5) for share in self.motion))
         for axis in (1, 2):
             light = _leak(light, axis, self.blur)
         # The root is the gamma, the shoulder keeps lamps from clipping hard, the S adds contrast.

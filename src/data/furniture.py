@@ -181,9 +181,8 @@ def island(rng: Rng) -> list[Box]:
     ]
     if jut > 0.2:
         seat = _swivel(rng)
-        boxes += [
-            shift(box, x, -jut - 0.35) for x in ((k - (count - 1) / 2) * 0.6 for k in range(count)) for box in seat
-        ]
+        for x in ((k - (count - 1) / 2) * 0.6 for k in range(count)):
+            boxes += [shift(box, x, -jut - 0.35) for box in seat]
     return boxes
 
 

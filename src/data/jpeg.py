@@ -7,10 +7,12 @@ that no processor changes: numba neither reorders nor fuses it.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from src.data.kernels import F, compiled
 
 SIDE = 8
 
@@ -43,41 +45,40 @@ def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     return _compress(image, tables, COSINES)
 
 
-@njit(cache=True)
-def _compress(image, tables, cosines):  # type: ignore[no-untyped-def]
+@compiled
+def _compress(image: Any, tables: Any, cosines: Any) -> Any:
     out = image.copy()
     across = np.ascontiguousarray(cosines.T)
     block, waves = np.empty((3, SIDE, SIDE), np.float32), np.empty((SIDE, SIDE), np.float32)
-    f = np.float32
     for top in range(0, image.shape[0] - SIDE + 1, SIDE):
         for left in range(0, image.shape[1] - SIDE + 1, SIDE):
             for y in range(SIDE):
                 for x in range(SIDE):
                     pixel = image[top + y, left + x]
-                    r, g, b = f(pixel[0]), f(pixel[1]), f(pixel[2])
-                    block[0, y, x] = f(0.299) * r + f(0.587) * g + f(0.114) * b - f(128)
-                    block[1, y, x] = f(0.5) * b - f(0.168736) * r - f(0.331264) * g
-                    block[2, y, x] = f(0.5) * r - f(0.418688) * g - f(0.081312) * b
+                    r, g, b = F(pixel[0]), F(pixel[1]), F(pixel[2])
+                    block[0, y, x] = F(0.299) * r + F(0.587) * g + F(0.114) * b - F(128)
+                    block[1, y, x] = F(0.5) * b - F(0.168736) * r - F(0.331264) * g
+                    block[2, y, x] = F(0.5) * r - F(0.418688) * g - F(0.081312) * b
             for c in range(3):
                 table = tables[0 if c == 0 else 1]
                 _multiply(cosines, block[c], waves)
                 _multiply(waves, across, block[c])
                 for k in range(SIDE):
                     for j in range(SIDE):
-                        block[c, k, j] = np.floor(block[c, k, j] / table[k, j] + f(0.5)) * table[k, j]
+                        block[c, k, j] = np.floor(block[c, k, j] / table[k, j] + F(0.5)) * table[k, j]
                 _multiply(block[c], cosines, waves)
                 _multiply(across, waves, block[c])
             for y in range(SIDE):
                 for x in range(SIDE):
-                    luma, blue, red = block[0, y, x] + f(128.5), block[1, y, x], block[2, y, x]
-                    green = luma - f(0.344136) * blue - f(0.714136) * red
-                    for c, value in enumerate((luma + f(1.402) * red, green, luma + f(1.772) * blue)):
-                        out[top + y, left + x, c] = np.uint8(min(max(value, f(0)), f(255)))
+                    luma, blue, red = block[0, y, x] + F(128.5), block[1, y, x], block[2, y, x]
+                    green = luma - F(0.344136) * blue - F(0.714136) * red
+                    for c, value in enumerate((luma + F(1.402) * red, green, luma + F(1.772) * blue)):
+                        out[top + y, left + x, c] = np.uint8(min(max(value, F(0)), F(255)))
     return out
 
 
-@njit(cache=True)
-def _multiply(one, other, product):  # type: ignore[no-untyped-def]
+@compiled
+def _multiply(one: Any, other: Any, product: Any) -> None:
     """Multiply matrices, adding up in the order of their rows and columns."""
     for row in range(SIDE):
         for column in range(SIDE):

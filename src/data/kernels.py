@@ -31,6 +31,9 @@ TINY = 1e-9
 SHADOW_START = 0.998
 """A surface does not shade itself: a shadow's caster lies before this share of the way from the lamp."""
 
+CLEAR_OF_START = 1e-3
+"""What a mirrored ray starts from lies behind it, but for rounding: less far along it than this, it meets nothing."""
+
 MARGIN = 1e-3
 """Widens what a piece may cover as seen from a lamp, so that rounding loses none of its shadow."""
 
@@ -116,6 +119,13 @@ def enter(place: Any, vector: Any) -> Any:
 def locate(place: Any, point: Any) -> Any:
     """Express a world point in a piece's frame."""
     return enter(place, (point[0] - place[2], point[1] - place[3], point[2] - place[4]))
+
+
+@compiled
+def bring(place: Any, x: Any, y: Any, z: Any) -> Any:
+    """Rotate a world ray into a piece's frame, in float32."""
+    cos, sin = F(place[0]), F(place[1])
+    return cos * x + sin * y, cos * y - sin * x, z
 
 
 @compiled
@@ -260,16 +270,15 @@ def follow(solids: Solids, starts: Floats, rays: Floats) -> tuple[Floats, NDArra
         start, x, y, z = (starts[0, i], starts[1, i], starts[2, i]), rays[0, i], rays[1, i], rays[2, i]
         first = 0
         for k in range(len(solids.ends)):
-            cos, sin = F(solids.places[k, 0]), F(solids.places[k, 1])
             origin = locate(solids.places[k], start)
-            inverse = invert(cos * x + sin * y), invert(cos * y - sin * x), invert(z)
+            ray = bring(solids.places[k], x, y, z)
+            inverse = invert(ray[0]), invert(ray[1]), invert(ray[2])
             near, far = cross_box(corner(solids.hulls, k, 0), corner(solids.hulls, k, 1), origin, inverse)
             if near <= far and far > 0 and near < distance[i]:
                 for box in range(first, solids.ends[k]):
                     low, high = corner(solids.corners, box, 0), corner(solids.corners, box, 1)
                     near, far = cross(low, high, solids.shapes[box], origin, inverse)
-                    # What it starts from is behind it, but for rounding.
-                    if near <= far and near > F(MARGIN) and near < distance[i]:
+                    if near <= far and near > F(CLEAR_OF_START) and near < distance[i]:
                         distance[i], number[i] = near, box
             first = solids.ends[k]
     return distance, number
@@ -345,7 +354,6 @@ def shadow(solids: Solids, lamp: Three, to: Floats, asked: NDArray[np.bool_]) ->
             if left > limits[k, 1] or right < limits[k, 0] or front > limits[k, 3] or back < limits[k, 2]:
                 continue
             # Gather the points that the piece's hull may hide, then try all its boxes on all of them.
-            cos, sin = F(solids.places[k, 0]), F(solids.places[k, 1])
             origin = origins[k, 0], origins[k, 1], origins[k, 2]
             low, high = corner(solids.hulls, k, 0), corner(solids.hulls, k, 1)
             found = 0
@@ -353,8 +361,8 @@ def shadow(solids: Solids, lamp: Three, to: Floats, asked: NDArray[np.bool_]) ->
                 in_x = limits[k, 0] <= floor_x[i] <= limits[k, 1]
                 in_both = in_x and limits[k, 2] <= floor_y[i] <= limits[k, 3]
                 if in_both and asked[start + i] and not dark[start + i]:
-                    a, b, c = to[0, start + i], to[1, start + i], to[2, start + i]
-                    inverse = invert(cos * a + sin * b), invert(cos * b - sin * a), invert(c)
+                    ray = bring(solids.places[k], to[0, start + i], to[1, start + i], to[2, start + i])
+                    inverse = invert(ray[0]), invert(ray[1]), invert(ray[2])
                     if hidden(low, high, BOX, origin, inverse):
                         x[found], y[found], z[found] = inverse
                         at[found], hit[found] = start + i, False
@@ -574,7 +582,7 @@ def look_up(
         k, t, at = owner[box], distance[i], i if starts.shape[1] > 1 else 0
         cos, sin = F(solids.places[k, 0]), F(solids.places[k, 1])
         origin = locate(solids.places[k], (starts[0, at], starts[1, at], starts[2, at]))
-        x, y, z = cos * rays[0, i] + sin * rays[1, i], cos * rays[1, i] - sin * rays[0, i], rays[2, i]
+        x, y, z = bring(solids.places[k], rays[0, i], rays[1, i], rays[2, i])
         low, high = corner(solids.corners, box, 0), corner(solids.corners, box, 1)
         out_x, out_y, out_z, axis = facing(low, high, solids.shapes[box], origin, (x, y, z), t)
         u_m = F(origin[1]) + t * y if axis == 0 else F(origin[0]) + t * x

@@ -43,8 +43,19 @@ from src.data.raycast import Box
 
 Draw = Callable[[Rng], list[Box]]
 FREE: tuple[Draw, ...] = (
-    *(table, chair, cartons, lamp, rug, clutter, plant, basket, heap, oddment),
-    *(dining, island, aisle),
+    table,
+    dining,
+    island,
+    aisle,
+    chair,
+    cartons,
+    lamp,
+    rug,
+    clutter,
+    plant,
+    basket,
+    heap,
+    oddment,
 )
 """Pieces that need no wall behind them."""
 
