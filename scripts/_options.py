@@ -126,6 +126,7 @@ def spelled(parse: Callable[[str], Any], wanted: str) -> Callable[[str], str]:
 POSITIVE = number(float, lambda x: 0 < x < float("inf"), "a number above 0")
 NOT_NEGATIVE = number(float, lambda x: 0 <= x < float("inf"), "a number from 0")
 SHARE = number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+SIDE = number(float, lambda x: 0 < x <= 1, "a number above 0, at most 1")
 COUNT = number(int, lambda x: x > 0, "a whole number above 0")
 ANGLE = number(float, lambda x: 0 < x < 180, "an angle between 0 and 180")
 INDEX = number(int, lambda x: x >= 0, "a whole number from 0")
@@ -187,6 +188,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument_group("training").add_argument
     add("--augment", action=switch, default=False, help="flip, zoom and turn photo and depth; vary the photo's light")
+    what = "the smallest crop of --augment, as a share of the frame; default: 0.65, but rooms stay whole"
+    add("--zoom", type=SIDE, metavar="SHARE", help=what)
     add("--epochs", type=COUNT, default=5, metavar="N", help="times through the training frames")
     add("--batch-size", type=COUNT, default=16, metavar="N", help="frames per forward pass")
     add("--accumulate", type=COUNT, default=1, metavar="N", help="batches per step")

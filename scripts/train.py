@@ -85,7 +85,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         network.encoder.freeze(options.freeze)
         decoded = decode(frames, TRAINING_SIZES, options)
         held_out_decoded = decode(held_out, VALIDATION_SIZES, options) if held_out else None
-    how = Augmentation() if options.augment else Augmentation.none()
+    how = choose_augmentation(options, data.kind)
     batches = TrainingBatches(
         decoded, options.batch_size, augmentation=how, seed=options.seed, workers=options.workers, **ours
     )
@@ -184,6 +184,13 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             draw_samples(judged, *pictured, facts, precision, options.out)
         keeper.save()
     return data, precision
+
+
+def choose_augmentation(options: Namespace, kind: str) -> Augmentation:
+    """Leave generated rooms whole, whatever else changes: a crop looks like a smaller world, and theirs is to scale."""
+    if not options.augment:
+        return Augmentation.none()
+    return Augmentation(zoom=options.zoom or (1.0 if kind == "rooms" else Augmentation().zoom))
 
 
 def score(options: Namespace, data: Data, precision: Precision) -> None:

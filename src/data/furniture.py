@@ -18,7 +18,7 @@ from src.data.parts import (
     things,
 )
 from src.data.raycast import Box
-from src.data.textures import Material, between, fabric, glass, pick, tiles, wood
+from src.data.textures import Material, between, fabric, glass, pick, stone, tiles, wood
 
 
 def chair(rng: Rng) -> list[Box]:
@@ -52,13 +52,14 @@ def _swivel(rng: Rng) -> list[Box]:
 
 
 def table(rng: Rng) -> list[Box]:
-    """Build a table with things on it, and perhaps chairs pushed under it."""
+    """Build a low table, or a high one and perhaps chairs pushed under it, with things on it."""
     if rng.random() < 0.25:
         return _round_table(rng)
-    surface, w, d, h = wood(rng), between(rng, 0.8, 1.8), between(rng, 0.6, 1.0), between(rng, 0.4, 0.77)
+    surface, w, d, low = wood(rng), between(rng, 0.8, 1.8), between(rng, 0.6, 1.0), rng.random() < 0.4
+    h = between(rng, 0.38, 0.52) if low else between(rng, 0.71, 0.79)
     boxes = [*legs(surface, w, d, h - 0.02), block(surface, w, (0, d), (h - 0.04, h))]
     boxes += things(rng, w * 0.9, (0.1, d - 0.1), h, 0.3)
-    if rng.random() < 0.6:
+    if not low and rng.random() < 0.7:
         seat, back = chair(rng), between(rng, 0.15, 0.5)
         count = int(w / 0.7)
         places = [((k + 0.5) / count - 0.5) * w for k in range(count)]
@@ -67,7 +68,7 @@ def table(rng: Rng) -> list[Box]:
 
 
 def _round_table(rng: Rng) -> list[Box]:
-    surface, w, h = wood(rng), between(rng, 0.45, 1.2), between(rng, 0.4, 0.77)
+    surface, w, h = wood(rng), between(rng, 0.45, 1.2), pick(rng, (0.45, 0.6, 0.75)) + between(rng, -0.05, 0.05)
     return [
         disc(surface, w * 0.6, w / 2, (0, 0.03)),
         disc(surface, 0.09, w / 2, (0, h)),
@@ -92,7 +93,7 @@ def dining(rng: Rng) -> list[Box]:
 
 def desk(rng: Rng) -> list[Box]:
     """Build a desk: drawers at its side, a screen, a chair that faces it."""
-    top, w, d, h = wood(rng), between(rng, 0.9, 1.5), between(rng, 0.55, 0.8), between(rng, 0.7, 0.76)
+    top, w, d, h = wood(rng), between(rng, 0.9, 1.5), between(rng, 0.55, 0.8), between(rng, 0.71, 0.79)
     return [
         *legs(top, w, d, h - 0.02),
         block(top, w, (0, d), (h - 0.03, h)),
@@ -106,14 +107,19 @@ def desk(rng: Rng) -> list[Box]:
 
 def bed(rng: Rng) -> list[Box]:
     """Build a bed: frame, headboard, mattress, blanket, pillows."""
-    frame, w, d, h = wood(rng), between(rng, 0.9, 1.9), between(rng, 1.95, 2.15), between(rng, 0.4, 0.6)
-    sheet, count, fold = fabric(rng), 1 + int(rng.random() * 2), between(rng, 0.5, 0.9)
+    frame, w, d, h = wood(rng), between(rng, 0.9, 1.9), between(rng, 1.95, 2.15), between(rng, 0.48, 0.76)
+    sheet, cover, count, fold = fabric(rng), fabric(rng), 1 + int(rng.random() * 2), between(rng, 0.5, 0.9)
     pillows = [(k - (count - 1) / 2) * w / 2.1 for k in range(count)]
+    lumps = [(between(rng, -0.3, 0.3) * w, between(rng, 0.35, 0.7) * d) for _ in range(int(rng.random() * 6))]
     return [
         block(frame, w, (0, d), (0.0, h - 0.18)),
         block(frame, w + 0.06, (0, 0.05), (0, h + between(rng, 0.1, 0.6))),
         block(sheet, w - 0.04, (0.05, d - 0.02), (h - 0.18, h)),
-        block(fabric(rng), w + 0.03, (fold, d + 0.02), (h - 0.3, h + 0.03)),
+        block(cover, w + 0.03, (fold, d + 0.02), (h - 0.3, h + 0.03)),
+        *(
+            block(cover, 0.5 * w, (y - 0.3, y + 0.3), (h - 0.05, h + between(rng, 0.05, 0.15)), x, "ellipsoid")
+            for x, y in lumps
+        ),
         *(block(fabric(rng), w / 2.3, (0.08, 0.55), (h - 0.05, h + 0.18), x, "ellipsoid") for x in pillows),
         *things(rng, w * 0.6, (fold + 0.2, d - 0.3), h + 0.03, 0.15, sparse=1),
     ]
@@ -157,22 +163,26 @@ def shelf(rng: Rng, width: Span = (0.6, 1.6)) -> list[Box]:
 
 def kitchen(rng: Rng) -> list[Box]:
     """Build a kitchen row: base units, a counter with things on it, upper units, a fridge at the end."""
-    count, counter, upper = 3 + int(rng.random() * 4), tiles(rng), between(rng, 1.4, 1.5)
-    w, end = 0.6 * count, (0.6 * count + 0.65) / 2
+    w, counter, upper = between(rng, 1.6, 3.8), stone(rng), between(rng, 1.33, 1.45)
+    count, fridge = int(w / between(rng, 0.36, 0.6)), between(rng, 0.62, 0.9)
     return [
-        *cupboards(rng, count, 0.6, (0, 0.58), (0, 0.87)),
+        *cupboards(rng, count, w / count, (0, 0.58), (0, 0.87), pick(rng, (1, 1, 3))),
         block(counter, w, (0, 0.62), (0.87, 0.91)),
         block(tiles(rng), w, (0, 0.01), (0.91, upper)),
         block(BLACK, 0.56, (0.58, 0.605), (0.12, 0.8), pick(rng, (-0.5, 0.5)) * (w - 0.6)),
         *things(rng, w - 0.1, (0.05, 0.55), 0.91, 0.35),
-        *cupboards(rng, count, 0.6, (0, 0.33), (upper, upper + between(rng, 0.55, 0.75))),
-        *(cupboards(rng, 1, 0.62, (0, 0.62), (0, between(rng, 1.5, 1.9)), 2, middle=end) if rng.random() < 0.6 else ()),
+        *cupboards(rng, count, w / count, (0, 0.33), (upper, upper + between(rng, 0.55, 0.85))),
+        *(
+            cupboards(rng, 1, fridge, (0, 0.68), (0, between(rng, 1.55, 1.85)), 2, middle=(w + fridge) / 2 + 0.02)
+            if rng.random() < 0.6
+            else ()
+        ),
     ]
 
 
 def island(rng: Rng) -> list[Box]:
     """Build a kitchen island or a bar: cupboards to one side, a counter that juts out over stools to the other."""
-    count, counter, h, jut = 2 + int(rng.random() * 4), tiles(rng), between(rng, 0.88, 1.05), between(rng, 0.05, 0.4)
+    count, counter, h, jut = 2 + int(rng.random() * 4), stone(rng), between(rng, 0.88, 1.05), between(rng, 0.05, 0.4)
     w, d = 0.6 * count, between(rng, 0.6, 0.75)
     boxes = [
         *cupboards(rng, count, 0.6, (0, d), (0, h - 0.04)),
@@ -236,8 +246,8 @@ def toilet(rng: Rng) -> list[Box]:
 
 def basin(rng: Rng) -> list[Box]:
     """Build a wash basin in its cabinet: counter, bowls, taps, bottles, a mirror above."""
-    count, d, h = 1 + int(rng.random() * 2), between(rng, 0.45, 0.58), between(rng, 0.78, 0.88)
-    w, counter, white = count * between(rng, 0.6, 0.9), tiles(rng), Material(*WHITE)
+    count, d, h = 1 + int(rng.random() * 2), between(rng, 0.45, 0.58), between(rng, 0.78, 0.94)
+    w, counter, white = count * between(rng, 0.6, 0.9), stone(rng), Material(*WHITE)
     places = [(k - (count - 1) / 2) * w / count for k in range(count)]
     return [
         *cupboards(rng, count * 2, w / count / 2, (0, d - 0.03), (0, h - 0.04)),

@@ -39,9 +39,10 @@ def things(
     boxes: list[Box] = []
     x, end = middle - width / 2, middle + width / 2
     while True:
-        x += 0.002 + between(rng, 0, 0.25) * (rng.random() < sparse)
+        x += 0.002 + between(rng, 0, 0.2) * (rng.random() < sparse)
         shape: Shape = pick(rng, ("box", "box", "box", "cylinder", "cylinder", "ellipsoid"))
-        wide, deep = pick(rng, (0.03, 0.06, 0.1, 0.25)) * between(rng, 0.7, 1.4), (y[1] - y[0]) * between(rng, 0.3, 0.8)
+        wide = pick(rng, (0.025, 0.05, 0.09, 0.2)) * between(rng, 0.7, 1.4)
+        deep = (y[1] - y[0]) * between(rng, 0.3, 0.8)
         if shape != "box":
             wide = deep = min(deep, max(wide, 0.05))
         if x + wide > end:

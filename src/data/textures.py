@@ -83,7 +83,7 @@ def material(
     )
 
 
-def printed(rng: np.random.Generator, size_m: tuple[float, float] = (0.3, 1.5)) -> Material:
+def printed(rng: np.random.Generator, size_m: tuple[float, float] = (0.15, 0.8)) -> Material:
     """Draw what is printed or woven: shapes of many sizes and colours between a dark and a light one."""
     tint = between(rng, 0.0, 0.25)
     dark, light = (
@@ -103,19 +103,19 @@ def glass(rng: np.random.Generator) -> Material:
 
 def paint(rng: np.random.Generator) -> Material:
     """Draw any colour, mostly a muted one, or a print: books, boxes, cushions."""
-    if rng.random() < 0.3:
-        return printed(rng, (0.15, 1.0))
+    if rng.random() < 0.45:
+        return printed(rng, (0.06, 0.4))
     grey, colourful = between(rng, 0.12, 0.85), between(rng, 0.1, 0.7)
     red, green, blue = (min(0.95, max(0.04, grey + colourful * between(rng, -0.5, 0.5))) for _ in range(3))
-    return material(rng, (red, green, blue), ("plain", "noise", "noise", "stripes"), (0.02, 0.15), 0.8)
+    return material(rng, (red, green, blue), ("plain", "noise", "noise", "stripes"), (0.01, 0.1), 0.8)
 
 
 def wall(rng: np.random.Generator) -> Material:
     """Draw plaster or paint, or the prints and stripes of wallpaper."""
     if rng.random() < 0.08:
-        return printed(rng, (0.5, 2.0))
+        return printed(rng, (0.25, 1.2))
     patterns: tuple[Pattern, ...] = "plain", "plain", "plain", "noise", "stripes"
-    return material(rng, pick(rng, WALLS), patterns, (0.1, 1.2), between(rng, 0.03, 0.2))
+    return material(rng, pick(rng, WALLS), patterns, (0.05, 0.6), between(rng, 0.03, 0.2))
 
 
 def wood(rng: np.random.Generator) -> Material:
@@ -127,26 +127,31 @@ def wood(rng: np.random.Generator) -> Material:
 
 def fabric(rng: np.random.Generator) -> Material:
     """Draw cloth in its folds: plain weave, stripes, checks or a print."""
-    if rng.random() < 0.3:
+    if rng.random() < 0.4:
         cloth = printed(rng)
     else:
         patterns: tuple[Pattern, ...] = "noise", "noise", "plain", "stripes", "checks"
-        cloth = material(rng, pick(rng, FABRICS), patterns, (0.03, 0.14), 0.6)
+        cloth = material(rng, pick(rng, FABRICS), patterns, (0.015, 0.1), 0.6)
     return replace(cloth, gloss=0.0, bumps=between(rng, 0.0, 1.2), bump_m=between(rng, 0.05, 0.3))
 
 
 def floor(rng: np.random.Generator) -> Material:
     """Draw boards, carpet or tiles."""
     if rng.random() < 0.45:
-        return material(rng, pick(rng, WOODS), ("boards",), (0.08, 0.2), 0.55)
+        return material(rng, pick(rng, WOODS), ("boards",), (0.055, 0.14), 0.55)
     if rng.random() < 0.5:
         return material(rng, pick(rng, FABRICS), ("noise", "plain"), (0.02, 0.08), 0.5)
-    return tiles(rng)
+    return tiles(rng, (0.2, 0.45))
 
 
-def tiles(rng: np.random.Generator) -> Material:
-    """Draw stone or ceramic tiles."""
-    return material(rng, pick(rng, STONES), ("tiles", "tiles", "tiles", "checks"), (0.15, 0.45), 0.5)
+def tiles(rng: np.random.Generator, size_m: tuple[float, float] = (0.06, 0.2)) -> Material:
+    """Draw stone or ceramic tiles, as on walls."""
+    return material(rng, pick(rng, STONES), ("tiles", "tiles", "tiles", "checks"), size_m, 0.5)
+
+
+def stone(rng: np.random.Generator) -> Material:
+    """Draw a counter: stone, or what looks like it."""
+    return material(rng, pick(rng, (*STONES, *WOODS)), ("noise", "noise", "plain"), (0.01, 0.08), 0.6)
 
 
 def scramble(numbers: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -23,6 +23,9 @@ FULL = 0.45, 1.0
 CLOSE_M = 0.7
 """What is nearer fills a tenth of a view at most, where it can."""
 
+HIGH_M = 1.01, 1.49
+"""How high the camera is held; the middle is likelier."""
+
 GLANCE = NYU_INTRINSICS.resized(16, 12)
 """A camera with a few rays, to judge a view by."""
 
@@ -44,7 +47,7 @@ def look(rng: Rng, size: Vec3, pieces: Sequence[Piece], stand: tuple[float, floa
     best, least = None, math.inf
     for attempt in range(16):
         x, y = (between(rng, 0.3, side - 0.3) for side in size[:2]) if attempt else stand
-        eye = x, y, between(rng, 0.9, 1.75)
+        eye = x, y, (between(rng, *HIGH_M) + between(rng, *HIGH_M)) / 2
         if not is_free(body(eye, up_to=eye[2] + 0.2), there):
             continue
         low, high = pick(rng, targets)

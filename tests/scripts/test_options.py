@@ -51,6 +51,7 @@ def test_resolved_options_repeat_the_run(parser: Parser, tmp_path: Path) -> None
         ({}, ["--lr", "abc"], "argument --lr: got 'abc', expected a number above 0"),
         ({}, ["--lr", "nan"], "argument --lr: got 'nan'"),
         ({}, ["--validation", "1"], "argument --validation: got '1', expected a number from 0 to below 1"),
+        ({}, ["--zoom", "1.1"], "argument --zoom: got '1.1', expected a number above 0, at most 1"),
         ({}, ["--augm"], "unrecognized arguments: --augm"),
         ({}, ["--loss", "mae"], "argument --loss: invalid choice: 'mae'"),
     ],

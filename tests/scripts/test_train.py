@@ -11,6 +11,10 @@ import yaml
 from conftest import Script, SmallDisk, wavy_frame, write_depth
 from PIL import Image
 
+from _options import make_training_parser
+from train import choose_augmentation
+
+from src.data.augment import Augmentation
 from src.network.encoder import embedded_weights
 
 TINY = ("--limit", 6, "--epochs", 2, "--batch-size", 3)
@@ -48,6 +52,24 @@ def test_a_run_leaves_all_it_promises_and_can_be_evaluated_and_repeated(
 
     other = torch.load(again / "best.pt", weights_only=True)["network"]
     assert all(torch.equal(value, other[key]) for key, value in content["network"].items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "zoom"),
+    [
+        ("nyu", ["--augment"], Augmentation().zoom),
+        ("rooms", ["--augment"], 1.0),
+        ("rooms", ["--augment", "--zoom", "0.8"], 0.8),
+    ],
+)
+def test_rooms_stay_whole_unless_asked(kind: str, typed: list[str], zoom: float) -> None:
+    options = make_training_parser("a test").parse_args(typed)
+    assert choose_augmentation(options, kind) == Augmentation(zoom=zoom)
+
+
+def test_without_augment_nothing_changes() -> None:
+    options = make_training_parser("a test").parse_args(["--zoom", "0.5"])
+    assert choose_augmentation(options, "nyu") == Augmentation.none()
 
 
 def test_a_resumed_run_goes_on_with_its_own_options(script: Script, nyu_folder: Path, tmp_path: Path) -> None:
