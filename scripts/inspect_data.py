@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from _data import bar_options, open_data
@@ -67,12 +68,21 @@ def describe(split: str, found: Survey, scenes_shown: int | None) -> str:
             f"  {'mean map, metres' if row == 0 else '':16}" + "".join(f"{value:6.2f}" for value in values)
             for row, values in enumerate(found.mean_map_m)
         ),
+        f"  camera height   {describe_heights(found)}",
         f"  problems        {len(found.problems) or 'none'}",
         *(f"    {problem}" for problem in found.problems[:PROBLEMS_SHOWN]),
     ]
     if len(found.problems) > PROBLEMS_SHOWN:
         lines.append(f"    and {len(found.problems) - PROBLEMS_SHOWN} more")
     return "\n".join(lines)
+
+
+def describe_heights(found: Survey) -> str:
+    """Say how high the camera was held, where that can be told."""
+    if not found.heights_m:
+        return "unknown: no frame shows its floor"
+    spread = "  ".join(f"p{p} {np.percentile(found.heights_m, p):.2f} m" for p in (5, 50, 95))
+    return f"{spread}, in the {len(found.heights_m)} frames that show their floor, if it had NYU's lens"
 
 
 def sample_frames(pairs: Pairs, count: int) -> list:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from src.conventions import UserError
 from src.data.frame import Pairs
+from src.data.stance import find_stance
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 PIXELS_PER_FRAME = 1000
@@ -36,6 +37,8 @@ class Survey:
     depth_m: dict[str, float] = field(default_factory=dict)
     mean_map_m: NDArray[np.float64] = field(default_factory=lambda: np.full((GRID, GRID), np.nan))
     """Mean depth in each part of the picture, (4, 4), top row first; NaN where nothing is valid."""
+    heights_m: list[float] = field(default_factory=list)
+    """The camera's, in the frames that show their floor, if it had NYU's lens."""
     problems: list[str] = field(default_factory=list)
     """One line per frame that cannot be used, or looks odd."""
 
@@ -65,6 +68,9 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
         part = (rows[:, None] * GRID + columns)[frame.valid]
         totals += np.bincount(part, seen, GRID * GRID)
         counts += np.bincount(part, minlength=GRID * GRID)
+        stance = find_stance(frame.depth_m, frame.valid)
+        if stance:
+            found.heights_m.append(stance.height_m)
         depths.append(seen[:: max(1, len(seen) // PIXELS_PER_FRAME)])
     with np.errstate(invalid="ignore"):
         found.mean_map_m = (totals / counts).reshape(GRID, GRID)

@@ -24,7 +24,10 @@ CLOSE_M = 0.7
 """What is nearer fills a tenth of a view at most, where it can."""
 
 HIGH_M = 1.01, 1.49
-"""How high the camera is held; the middle is likelier."""
+"""How high the camera is held; the middle is likelier. A network learns from it to read metres off the floor.
+
+NYU's was at 1.13 to 1.48 m (`scripts/inspect_data.py`). With that height, photos were read 6 % too far.
+"""
 
 GLANCE = NYU_INTRINSICS.resized(16, 12)
 """A camera with a few rays, to judge a view by."""
