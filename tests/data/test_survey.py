@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from conftest import write_depth
 
+from src.conventions import NYU_INTRINSICS
 from src.data.frame import Frame
 from src.data.nyu import open_nyu
+from src.data.rooms import RoomPairs
 from src.data.survey import survey
 
 
@@ -40,6 +42,12 @@ def test_the_mean_map_has_its_top_row_first_and_leaves_out_what_is_not_valid() -
     found = survey(Steps()).mean_map_m
     assert np.isnan(found[:, 0]).all()
     assert np.allclose(found[:, 1:], np.arange(1, 5)[:, None])
+
+
+def test_the_cameras_height_is_noted_where_the_floor_shows() -> None:
+    heights_m = survey(RoomPairs(12, intrinsics=NYU_INTRINSICS.resized(160, 120))).heights_m
+    assert 3 <= len(heights_m) < 12
+    assert all(1.0 < height_m < 1.5 for height_m in heights_m)
 
 
 def test_problems_are_named_and_the_rest_goes_on(nyu_folder: Path) -> None:
