@@ -1,6 +1,6 @@
 """How a depth camera was held: its height above the floor and its tilt, read from one frame's depth.
 
-A network that reads metres from floors and furniture has learnt this height: training frames need the photos'.
+A network learns from this height to read metres off the floor, so its training frames should share the photos'.
 """
 
 from __future__ import annotations
