@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 IMAGE_SIZE_PX = 224
 """Side of the square RGB input."""
 
@@ -46,6 +49,18 @@ class Intrinsics:
             width_px=width_px,
             height_px=height_px,
         )
+
+    def unproject(self, depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Place each pixel in space: (H, W) metres along the axis -> (H, W, 3) metres, X right, Y down, Z forward.
+
+        **Raises**: ValueError when these are not frames of that size.
+        """
+        height, width = depth_m.shape
+        if (self.width_px, self.height_px) != (width, height):
+            raise ValueError(f"got a camera of {self.width_px}x{self.height_px} px, expected {width}x{height}")
+        x = (np.arange(width, dtype=np.float32) - self.cx_px) / self.fx_px
+        y = (np.arange(height, dtype=np.float32) - self.cy_px) / self.fy_px
+        return np.stack([x[None] * depth_m, y[:, None] * depth_m, depth_m], axis=-1)
 
     @classmethod
     def of(cls, width_px: int, height_px: int, focal_px: float) -> Intrinsics:

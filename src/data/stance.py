@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from src.conventions import NYU_INTRINSICS, Intrinsics
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[np.floating]
 
 SAMPLED_PX = 128, 96
 """Width and height of the grid of pixels looked at."""
@@ -73,12 +73,10 @@ def _find_surface(
     depth_m: NDArray[np.floating], valid: NDArray[np.bool_], camera: Intrinsics
 ) -> tuple[Numbers, Numbers]:
     """Give normals and points (3, N) of what is smooth, in the camera's frame: X right, Y down, Z forward."""
-    (width, height), reach, lens = SAMPLED_PX, REACH_PX, camera.resized(*SAMPLED_PX)
+    (width, height), reach = SAMPLED_PX, REACH_PX
     grid = np.ix_(_spread(height, depth_m.shape[0]), _spread(width, depth_m.shape[1]))
-    z, known = depth_m[grid].astype(np.float64), valid[grid]
-    x = (np.arange(width) - lens.cx_px) / lens.fx_px * z
-    y = ((np.arange(height) - lens.cy_px) / lens.fy_px)[:, None] * z
-    points = np.stack((x, y, z))
+    known, points = valid[grid], camera.resized(width, height).unproject(depth_m[grid].astype(np.float32))
+    points = np.moveaxis(points, -1, 0)
     middle, low, high = slice(reach, -reach), slice(None, -2 * reach), slice(2 * reach, None)
     across, along = points[:, middle, high] - points[:, middle, low], points[:, high, middle] - points[:, low, middle]
     normals, centres = np.cross(along, across, axis=0), points[:, middle, middle]

@@ -27,19 +27,6 @@ class Cloud(NamedTuple):
     colours: NDArray[np.uint8]
 
 
-def unproject(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.float32]:
-    """Place each pixel in space: (H, W) metres along the axis -> (H, W, 3) metres, X right, Y down, Z forward.
-
-    **Raises**: ValueError when the camera is not one of frames of that size.
-    """
-    height, width = depth_m.shape
-    if (camera.width_px, camera.height_px) != (width, height):
-        raise ValueError(f"got a camera of {camera.width_px}x{camera.height_px} px, expected {width}x{height}")
-    x = (np.arange(width, dtype=np.float32) - camera.cx_px) / camera.fx_px
-    y = (np.arange(height, dtype=np.float32) - camera.cy_px) / camera.fy_px
-    return np.stack([x[None] * depth_m, y[:, None] * depth_m, depth_m], axis=-1)
-
-
 def make_cloud(
     image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, most: int = 320_000
 ) -> Cloud:
@@ -62,7 +49,7 @@ def make_cloud(
         depth.shape[0],
     )
     keep = (depth > 0) & ~is_gap(depth, seen)
-    return Cloud(unproject(depth, seen)[keep], image[first::stride, first::stride][keep])
+    return Cloud(seen.unproject(depth)[keep], image[first::stride, first::stride][keep])
 
 
 def is_gap(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from PIL import Image
 from src.conventions import Intrinsics
 from src.viewing.figures import DEPTH_COLOURS
 from src.viewing.interactive import DEPTH_SIDE_PX, MOST_POINTS, PHOTO_SIDE_PX, cloud_figure, depth_figure
-from src.viewing.pointcloud import Cloud, make_cloud, unproject
+from src.viewing.pointcloud import Cloud, make_cloud
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_a_point_stands_where_the_camera_saw_it() -> None:
     depth_m[2, 8] = 3
     image = grey(9, 9)
     image[2, 8] = 255, 0, 16
-    shown = cloud_figure(Cloud(unproject(depth_m, camera)[2, 8][None], image[2, 8][None])).data[0]
+    shown = cloud_figure(Cloud(camera.unproject(depth_m)[2, 8][None], image[2, 8][None])).data[0]
     assert (shown.x[0], shown.y[0], shown.z[0]) == pytest.approx((2, 3, 1))
     assert shown.marker.color[0] == "#ff0010"
 

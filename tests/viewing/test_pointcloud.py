@@ -5,19 +5,9 @@ import pytest
 import trimesh
 
 from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
-from src.viewing.pointcloud import make_cloud, unproject, write_ply
+from src.viewing.pointcloud import make_cloud, write_ply
 
 CAMERA = Intrinsics(100.0, 50.0, 3.0, 1.0, 8, 6)
-
-
-def test_a_pixel_lands_where_the_pinhole_puts_it() -> None:
-    depth_m = np.full((6, 8), 2.0, np.float32)
-    points = unproject(depth_m, CAMERA)
-    # Column 5 is 2 px right of the axis, row 4 is 3 px below it.
-    assert points[4, 5] == pytest.approx([2 * 2 / 100, 2 * 3 / 50, 2])
-    assert points[1, 3] == pytest.approx([0, 0, 2])
-    with pytest.raises(ValueError, match="got a camera of 8x6 px, expected 4x3"):
-        unproject(depth_m[:3, :4], CAMERA)
 
 
 def test_a_thinned_cloud_lies_on_the_same_wall() -> None:
