@@ -120,6 +120,7 @@ def test_bytes_are_pinned() -> None:
 def test_camera_stands_free_inside_the_room(rooms: list[Room]) -> None:
     for room in rooms:
         assert all(0.25 < p < side - 0.25 for p, side in zip(room.camera.position, room.size_m, strict=True))
+        assert 1.01 <= room.camera.position[2] <= 1.49
         assert min(outside_by(room.camera.position, piece) for piece in room.pieces) > 0.1
 
 
