@@ -320,6 +320,21 @@ def hide(solids: Any, box: Any, origin: Any, x: Any, y: Any, z: Any, hit: Any) -
 
 
 @compiled
+def cover(low: Any, high: Any, lamp: Any) -> Any:
+    """Bound what a box hides of the plane one metre below a lamp: least and greatest x, least and greatest y."""
+    near, far = lamp[2] - high[2], lamp[2] - low[2]
+    if near <= 0:
+        return F(-np.inf), F(np.inf), F(-np.inf), F(np.inf)
+    left, right, front, back = low[0] - lamp[0], high[0] - lamp[0], low[1] - lamp[1], high[1] - lamp[1]
+    return (
+        F(left / (near if left < 0 else far) - MARGIN),
+        F(right / (near if right > 0 else far) + MARGIN),
+        F(front / (near if front < 0 else far) - MARGIN),
+        F(back / (near if back > 0 else far) + MARGIN),
+    )
+
+
+@compiled
 def shadow(solids: Solids, lamp: Three, to: Floats, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell which of the points asked for, given by the ways (3, N) from a lamp to them, a box hides from it.
 
@@ -327,19 +342,15 @@ def shadow(solids: Solids, lamp: Three, to: Floats, asked: NDArray[np.bool_]) ->
     """
     pieces, count = len(solids.ends), to.shape[1]
     dark = np.zeros(count, np.bool_)
-    # Seen from the lamp, a piece below it covers a rectangle at most of the plane one metre below: look there only.
-    limits = np.empty((pieces, 4), np.float32)
+    # A piece hides a rectangle at most of the plane one metre below the lamp, and so does each of its boxes in the
+    # piece's frame: ways that cross the plane elsewhere need no closer look.
+    limits, box_limits = np.empty((pieces, 4), np.float32), np.empty((len(solids.corners), 4), np.float32)
     origins = np.empty((pieces, 3))
     for k in range(1, pieces):
         origins[k] = locate(solids.places[k], lamp)
-        low, high = corner(solids.bounds, k, 0), corner(solids.bounds, k, 1)
-        near, far = lamp[2] - high[2], lamp[2] - low[2]
-        limits[k] = -np.inf, np.inf, -np.inf, np.inf
-        if near > 0:
-            for axis in range(2):
-                first, last = low[axis] - lamp[axis], high[axis] - lamp[axis]
-                limits[k, 2 * axis] = F(first / (near if first < 0 else far) - MARGIN)
-                limits[k, 2 * axis + 1] = F(last / (near if last > 0 else far) + MARGIN)
+        limits[k] = cover(corner(solids.bounds, k, 0), corner(solids.bounds, k, 1), lamp)
+        for box in range(solids.ends[k - 1], solids.ends[k]):
+            box_limits[box] = cover(corner(solids.corners, box, 0), corner(solids.corners, box, 1), origins[k])
     floor_x, floor_y, at = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32), np.empty(CHUNK, np.int64)
     x, y, z = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
     hit = np.empty(CHUNK, np.bool_)
@@ -357,6 +368,7 @@ def shadow(solids: Solids, lamp: Three, to: Floats, asked: NDArray[np.bool_]) ->
             origin = origins[k, 0], origins[k, 1], origins[k, 2]
             low, high = corner(solids.hulls, k, 0), corner(solids.hulls, k, 1)
             found = 0
+            box_left, box_right, box_front, box_back = F(np.inf), F(-np.inf), F(np.inf), F(-np.inf)
             for i in range(size):
                 in_x = limits[k, 0] <= floor_x[i] <= limits[k, 1]
                 in_both = in_x and limits[k, 2] <= floor_y[i] <= limits[k, 3]
@@ -364,11 +376,17 @@ def shadow(solids: Solids, lamp: Three, to: Floats, asked: NDArray[np.bool_]) ->
                     ray = bring(solids.places[k], to[0, start + i], to[1, start + i], to[2, start + i])
                     inverse = invert(ray[0]), invert(ray[1]), invert(ray[2])
                     if hidden(low, high, BOX, origin, inverse):
+                        across, along, _ = bring(solids.places[k], floor_x[i], floor_y[i], F(-1))
+                        box_left, box_right = min(box_left, across), max(box_right, across)
+                        box_front, box_back = min(box_front, along), max(box_back, along)
                         x[found], y[found], z[found] = inverse
                         at[found], hit[found] = start + i, False
                         found += 1
             if found:
                 for box in range(solids.ends[k - 1], solids.ends[k]):
+                    left_out = box_right < box_limits[box, 0] or box_left > box_limits[box, 1]
+                    if left_out or box_back < box_limits[box, 2] or box_front > box_limits[box, 3]:
+                        continue
                     hide(solids, box, origin, x[:found], y[:found], z[:found], hit[:found])
             for i in range(found):
                 dark[at[i]] = hit[i]
@@ -385,12 +403,13 @@ def add_lamp(
     facing: Floats,
     open_way: Floats,
     share: Floats,
-    mirrored: Floats,
+    rays: Floats,
+    normal: Floats,
     gloss: Floats,
 ) -> None:
     """Add to points (3, N) a lamp's light, or a share of it, and its reflection in what is glossy.
 
-    The lamp's size softens the inverse square; the mirrored rays have length one.
+    The lamp's size softens the inverse square. The rays (3, N) met the points, whose normals (3, N) have length one.
     """
     red, green, blue = F(power[0]), F(power[1]), F(power[2])
     for i in range(len(facing)):
@@ -403,7 +422,11 @@ def add_lamp(
             light[1, i] += green * reaching
             light[2, i] += blue * reaching
         if gloss[i] > 0:
-            towards = -(mirrored[0, i] * x + mirrored[1, i] * y + mirrored[2, i] * z)
+            ray, up = (rays[0, i], rays[1, i], rays[2, i]), (normal[0, i], normal[1, i], normal[2, i])
+            fall = F(2) * (ray[0] * up[0] + ray[1] * up[1] + ray[2] * up[2])
+            size = np.sqrt(ray[0] * ray[0] + ray[1] * ray[1] + ray[2] * ray[2])
+            right, ahead, above = ray[0] - fall * up[0], ray[1] - fall * up[1], ray[2] - fall * up[2]
+            towards = -(right / size * x + ahead / size * y + above / size * z)
             highlight = max(towards / length, F(0))
             for _ in range(HIGHLIGHT_SQUARINGS):
                 highlight *= highlight

@@ -132,13 +132,14 @@ def _shade(
         near = np.clip(np.minimum(point, side - point) / CORNER_REACH_M, 0, 1)
         open_sky *= 1 - CORNER_SHADE * (1 - near) * (1 - near)
     light = np.stack([level * open_sky for level in room.ambient])
-    mirrored = _mirror(rays, surfaces.normal) / np.sqrt(rays[0] * rays[0] + rays[1] * rays[1] + rays[2] * rays[2])
     gleam, share = np.zeros_like(points), 1 - HOLLOW_SHADE / 2 * hollow
     for lamp in room.lamps:
         to = points - np.array(lamp.position, np.float32)[:, None]
         facing = -(to[0] * surfaces.normal[0] + to[1] * surfaces.normal[1] + to[2] * surfaces.normal[2])
         open_way = 1 - soften(shadow(solids, lamp.position, to, facing > 0))
-        add_lamp(light, gleam, lamp.power, LAMP_SIZE_M2, to, facing, open_way, share, mirrored, surfaces.gloss)
+        add_lamp(
+            light, gleam, lamp.power, LAMP_SIZE_M2, to, facing, open_way, share, rays, surfaces.normal, surfaces.gloss
+        )
     return (light + surfaces.glow) * surfaces.albedo + gleam
 
 

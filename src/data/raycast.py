@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
@@ -55,14 +55,20 @@ class Piece:
     @cached_property
     def hull(self) -> Box:
         """Bound all boxes by one, in the piece's own frame."""
-        lows, highs = zip(*((box.low, box.high) for box in self.boxes), strict=True)
-        (x, y, z), (x2, y2, z2) = map(min, zip(*lows, strict=True)), map(max, zip(*highs, strict=True))
+        x, y, z = map(min, zip(*[box.low for box in self.boxes], strict=True))
+        x2, y2, z2 = map(max, zip(*[box.high for box in self.boxes], strict=True))
         return Box((x, y, z), (x2, y2, z2), self.boxes[0].material)
 
     @cached_property
     def bounds(self) -> tuple[Vec3, Vec3]:
         """Bound the piece along the world's axes."""
         return enclose(self.hull, self.origin, self.yaw_deg)
+
+    def put(self, origin: Vec3, yaw_deg: float) -> Piece:
+        """Turn and move it. In its own frame nothing changes: the hull, which takes long to find, is kept."""
+        moved = replace(self, origin=origin, yaw_deg=yaw_deg)
+        vars(moved)["hull"] = self.hull
+        return moved
 
 
 def enclose(box: Box, origin: Vec3, yaw_deg: float) -> tuple[Vec3, Vec3]:

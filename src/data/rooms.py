@@ -126,7 +126,7 @@ def _furnish(rng: Rng, menu: Sequence[Draw], bounds: Bounds) -> list[Piece]:
         piece = place(rng, tuple(draw(rng)), size, [each.bounds for each in pieces], against_wall=draw not in FREE)
         if piece:
             pieces.append(piece)
-    return [replace(piece, origin=(piece.origin[0] + x, piece.origin[1] + y, 0.0)) for piece in pieces]
+    return [piece.put((piece.origin[0] + x, piece.origin[1] + y, 0.0), piece.yaw_deg) for piece in pieces]
 
 
 def _hang_lamps(rng: Rng, size: Vec3) -> tuple[tuple[Lamp, ...], list[Piece]]:
