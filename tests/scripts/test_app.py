@@ -121,7 +121,8 @@ def test_a_photo_becomes_metres_and_points(page: Any, served: Served, tmp_path: 
         page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
         y, x = int(down * 480), int(across * 640)
         near = depth_m[y - 3 : y + 4, x - 3 : x + 4]
-        reads = "([low, high], m = parseFloat(document.querySelector('.hoverlayer').textContent)) => low < m && m < high"
+        text = "document.querySelector('.hoverlayer').textContent"
+        reads = f"([low, high], m = parseFloat({text})) => low < m && m < high"
         page.wait_for_function(reads, arg=[float(near.min()) - 0.01, float(near.max()) + 0.01], timeout=20_000)
         assert page.locator(".hoverlayer").first.text_content().endswith(" m")
     page.screenshot(path=tmp_path / "page.png", full_page=True)
