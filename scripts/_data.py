@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from argparse import Namespace
@@ -10,14 +11,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-import _root  # noqa: F401 (puts src on the path)
+from _options import name_idle
 
+from src.choices import ROOMS, parse_max_bad
 from src.conventions import MAX_DEPTH_M
-from src.data.allowance import Allowance, parse_max_bad
+from src.data.allowance import Allowance
 from src.data.frame import Pairs
-from src.data.packed import Packed, Sizes, pack
-from src.data.sources import ROOMS, Data, choose_data
+from src.data.packed import Packed, Sizes, bytes_per_frame, pack
+from src.data.sources import Data, choose_data
 from src.training.distributed import is_first
+
+TOLD_FROM_BYTES = 10**9
 
 
 def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
@@ -35,8 +39,16 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
         without=getattr(options, "without", None),
     )
     name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos", "csv": "your csv"}[data.kind]
+    if idle := name_idle(options, data.kind):
+        print(f"no effect on {name}: {', '.join(idle)}", flush=True)
     print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)
     return data
+
+
+def describe_frames(kind: str, frames: Pairs, held_out: Pairs | None) -> str:
+    """Say what several processes must have in common before they train as one, wherever their copies lie."""
+    digest = hashlib.sha256("".join(pairs.identity for pairs in (frames, held_out) if pairs).encode()).hexdigest()
+    return f"{kind}, {len(frames)} frames, digest {digest[:12]}"
 
 
 def make_allowance(count: int, max_bad: str | None) -> Allowance:
@@ -46,7 +58,10 @@ def make_allowance(count: int, max_bad: str | None) -> Allowance:
 
 
 def decode(frames: Pairs, sizes: Sizes, options: Namespace) -> Packed:
-    """Decode frames into the cache, with a bar and on all cores where there are many."""
+    """Decode frames into the cache, with a bar and on all cores where there are many; say first how much it takes."""
+    needed = len(frames) * bytes_per_frame(sizes)
+    if needed > TOLD_FROM_BYTES:
+        print(f"{len(frames)} frames take {needed / 1e9:.1f} GB in the cache {options.cache_dir}", flush=True)
     return pack(
         frames,
         options.cache_dir,

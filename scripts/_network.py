@@ -54,13 +54,21 @@ def open_network(path: Path | None, weights: str | None, precision: Precision) -
 def open_its_data(opened: Opened, options: Namespace) -> Data:
     """Open the data to score a network on: what the command line leaves open is as in its training."""
     trained = opened.about["options"]
-    if options.data is None and options.data_dir is None and "data_dir" in trained:
-        options.data, options.data_dir = trained["data"], trained["data_dir"] and Path(trained["data_dir"])
+    if options.data is None and options.data_dir is None:
+        options.data = trained["data"] if "data_dir" in trained else "auto"  # exported weights know no folder
     options.data = options.data or "auto"
+    if options.data_dir is None and options.data in ("auto", trained["data"]):
+        options.data_dir = known_folder(trained)
     for name in ("depth_scale", "validation"):
         if getattr(options, name) is None:
             setattr(options, name, trained[name])
     return open_data(options, opened.about["max_depth_m"])
+
+
+def known_folder(trained: dict[str, Any]) -> Path | None:
+    """Recall where a training found its NYU or csv; None where it used neither or they lie there no more."""
+    folder = trained.get("data_dir") and Path(trained["data_dir"])
+    return folder if folder and folder.exists() else None
 
 
 def describe_scores(about: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from _options import Parser, read_preset
+from _network import known_folder
+from _parsing import Parser, read_preset
 
 from src.conventions import UserError
 from src.network import DepthNet, rebuild
@@ -40,8 +41,12 @@ def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, A
         resumed = load_newest(path)
         if "progress" not in resumed:
             raise UserError(f"--resume {path}: holds weights, but no optimiser state. Take the last.pt beside it.")
-        options = parser.parse_over(resumed["about"]["options"], argv)
+        trained = resumed["about"]["options"]
+        folder = known_folder(trained)
+        options = parser.parse_over({**trained, "data_dir": folder and str(folder)}, argv)
         options.out = path.parent
+        if options.typed & {"preset", "init"}:
+            print(f"resuming {path}, with that run's own options: --preset and --init have no effect", flush=True)
     check_writable(options.out or RUNS)
     return options, resumed
 
@@ -58,8 +63,12 @@ def find_resumable(resume: str | None, out: Path | None) -> Path | None:
     if resume != "auto":
         return Path(resume) / NEWEST if Path(resume).is_dir() else Path(resume)
     found = [newest for folder in ([out] if out else RUNS.glob("*")) if (newest := find_newest(folder))]
+    if not found and out is None:
+        raise UserError(
+            f"--resume auto: no run in {RUNS}/ to resume. Leave it out, or name the run's folder with --out."
+        )
     if not found:
-        print("nothing to resume: starting a new run")
+        print(f"nothing to resume in {out}: starting a new run", flush=True)
         return None
     return max(found, key=lambda path: path.stat().st_mtime).with_name(NEWEST)
 

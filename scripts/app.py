@@ -7,6 +7,11 @@ Nothing leaves the machine, and no photo stays on its disk.
 
 from __future__ import annotations
 
+from _options import parse_page
+
+if __name__ == "__main__":
+    parse_page(__doc__)  # --help and usage errors are answered before the imports that take seconds
+
 import html
 import logging
 import math
@@ -14,7 +19,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _network import Opened, describe_scores, estimate, open_network
-from _options import Parser, add_machine_options, add_weights_option, number
 from _root import ROOT, run
 
 from src.conventions import UserError
@@ -37,20 +40,12 @@ SIDE_PX = 640
 
 FOV_DEG = 20, 120
 ORIGINS = {"EXIF": "as its EXIF says", "assumed": "assumed, since the file says none", "--fov": "as you set it"}
-PORT = number(int, lambda x: 0 < x < 65536, "a port from 1 to 65535")
 AT_HOME = {"share": False, "run_history": False, "footer_links": [], "css": ".modebar-btn--logo {display: none}"}
 """No tunnel, no photos kept by the browser, no links to elsewhere."""
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    what = "best.pt or last.pt of a run, or .safetensors; without one, the weights that ship are used"
-    parser.add_argument("checkpoint", type=Path, nargs="?", help=what)
-    add_weights_option(parser)
-    parser.add_argument("--port", type=PORT, default=7860, help="where the page listens")
-    parser.add_argument("--host", default="127.0.0.1", help="who may come: 127.0.0.1 this machine only, 0.0.0.0 anyone")
-    add_machine_options(parser)
-    options = parser.parse_args(sys.argv[1:])
+    options = parse_page(__doc__)
     claim(options.host, options.port)
     precision = choose_precision(options.device, options.amp)
     opened = open_network(options.checkpoint, options.weights, precision)

@@ -8,6 +8,11 @@ and runs the three decoders one after the other. Each measurement is a process o
 
 from __future__ import annotations
 
+from _options import parse_benchmark
+
+if __name__ == "__main__":
+    parse_benchmark(__doc__)  # --help and usage errors are answered before the imports that take seconds
+
 import json
 import statistics
 import subprocess
@@ -24,7 +29,6 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from _options import COUNT, Parser
 from _root import run
 
 from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS
@@ -46,15 +50,7 @@ SIDES = ("ours", "plain")
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("--rounds", type=COUNT, default=3, metavar="N", help="pairs of measurements")
-    parser.add_argument("--steps", type=COUNT, default=8, metavar="N", help="timed steps per measurement, after two")
-    parser.add_argument("--batch-size", type=COUNT, default=16, metavar="N", help="frames per step")
-    parser.add_argument("--side", choices=SIDES, help="take one measurement only, in this process")
-    parser.add_argument("--default-allocator", action="store_true", help="leave ours without src/training/allocator.py")
-    parser.add_argument("--frames", type=Path, metavar="DIR", help="NYU in the Kaggle layout; else rooms, written so")
-    parser.add_argument("--rooms", action="store_true", help="time only how fast one core renders rooms at 224x224")
-    options = parser.parse_args(sys.argv[1:])
+    options = parse_benchmark(__doc__)
     if options.rooms:
         print(f"rooms  {measure_rooms():.1f} pairs per second of one core, at {IMAGE_SIZE_PX}x{IMAGE_SIZE_PX}")
         return

@@ -1,11 +1,16 @@
-"""Score a checkpoint, or the weights that ship, by the seed's, the siblings' and the field's protocol.
+"""Score a checkpoint, or the weights that ship, by the protocols of the original project and of the field.
 
 python scripts/evaluate.py runs/…/best.pt
 """
 
 from __future__ import annotations
 
-import sys
+from _options import parse_evaluation
+
+if __name__ == "__main__":
+    parse_evaluation(__doc__)  # --help and usage errors are answered before the imports that take seconds
+
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +18,25 @@ from tqdm import tqdm
 
 from _data import bar_options, make_allowance
 from _network import open_its_data, open_network
-from _options import Parser, add_data_options, add_machine_options, add_max_bad_option, add_weights_option
 from _root import run
 
+from src.conventions import UserError
 from src.data.batches import EvaluationSamples, make_sample
 from src.data.frame import Pairs
+from src.data.listing import spread
 from src.network import DepthNet
 from src.training import evaluation
 from src.training.engine import Precision, choose_precision, predict
-from src.training.provenance import revision
+from src.training.metrics import MeanMap, mean_map
+from src.training.provenance import describe_device, revision
 from src.viewing.figures import Comparison, draw_strip
 
-
-def parse(argv: list[str]) -> Any:
-    """Read the command line; what it leaves open about the data is taken from the checkpoint."""
-    parser = Parser(__doc__)
-    what = "best.pt or last.pt of a run, or .safetensors; without one, the weights that ship are scored"
-    parser.add_argument("checkpoint", type=Path, nargs="?", help=what)
-    add_weights_option(parser)
-    add_data_options(parser, kind=None, validation=None)
-    add_max_bad_option(parser)
-    parser.add_argument("--split", choices=("test", "val"), default="test", help="which frames to score")
-    add_machine_options(parser)
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the result there")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the files; default: beside the checkpoint")
-    return parser.parse_args(argv)
+MEAN_MAP_FRAMES = 200
+"""On NYU, so many give the SSIM of all 795 but for 0.003."""
 
 
 def main() -> None:
-    options = parse(sys.argv[1:])
+    options = parse_evaluation(__doc__)
     precision = choose_precision(options.device, options.amp)
     opened = open_network(options.checkpoint, options.weights, precision)
     data = open_its_data(opened, options)
@@ -49,6 +44,7 @@ def main() -> None:
         opened.network,
         opened.about,
         data.open(options.split, options.limit),
+        data.open("train", options.limit),
         data=data.kind,
         split=options.split,
         name=opened.name,
@@ -64,6 +60,7 @@ def report(
     network: DepthNet,
     about: dict[str, Any],
     pairs: Pairs,
+    training: Pairs,
     *,
     data: str,
     split: str,
@@ -74,13 +71,17 @@ def report(
     max_bad: str | None = None,
     extra_json: Path | None = None,
 ) -> dict[str, Any]:
-    """Score all frames, print the table, and write JSON, CSV and the strip of best, median and worst frames."""
+    """Score all frames, print the table, and write JSON, CSV and the strip of best, median and worst frames.
+
+    Beside the network stands the mean map of the training frames of the same data.
+    """
     network.to(precision.device)
     unit_m = about["max_depth_m"] if about["target"] == "metric" else None
     left_out = make_allowance(len(pairs), max_bad)
     samples = EvaluationSamples(pairs, left_out)
     bar = tqdm(samples, desc=f"evaluating on {data} {split}", **bar_options())
-    scores = evaluation.evaluate(network, bar, unit_m=unit_m, precision=precision)
+    baseline = average_depth(training)
+    scores = evaluation.evaluate(network, bar, unit_m=unit_m, precision=precision, mean_map=baseline)
     result = evaluation.summarize_scores(
         scores,
         data=data,
@@ -91,6 +92,9 @@ def report(
         checkpoint=name,
         weights=weights,
         epoch=about["epoch"],
+        device=describe_device(precision.device),
+        precision=precision.type_name,
+        mean_map_frames=baseline.frames,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         revision=revision(),
         trained_revision=about["revision"],
@@ -106,12 +110,22 @@ def report(
 
     print(f"\n{name}, trained on {about['data']}, scored on the {len(scores)} {split} frames of {data}:\n")
     print(evaluation.format_table(result))
+    print(f"\n{result['device']}, {result['precision']}; mean map: of {baseline.frames} training frames")
     if left_out.reasons:
         print(f"{len(left_out.reasons)} frames of the list could not be read: compare with no figure of all of them.")
     if unit_m is None:
         print("eigen and metric10 need metres, which this network (--target relative) does not know.")
     print(f"\nresult  {folder / stem}.json\nper image  {folder / stem}.csv\npicture  {folder / stem}.png")
     return result
+
+
+def average_depth(training: Pairs) -> MeanMap:
+    """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spread over the list."""
+    maps = []
+    for index in spread(len(training), MEAN_MAP_FRAMES):
+        with contextlib.suppress(UserError):  # bad frames are counted where they are trained on or scored
+            maps.append(make_sample(training.names[index], training[index]).small_truth_m)
+    return mean_map(maps)
 
 
 def compare(

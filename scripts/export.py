@@ -5,12 +5,13 @@ python scripts/export.py runs/…/best.pt
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from _options import parse_export
+
+if __name__ == "__main__":
+    parse_export(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
 from _data import open_data
 from _network import open_network
-from _options import Parser, add_data_options, add_machine_options, add_weights_option
 from _root import run
 from evaluate import report
 
@@ -21,16 +22,7 @@ OF_THIS_MACHINE = ("data_dir", "cache_dir", "device", "amp", "workers")
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a run")
-    add_weights_option(parser)
-    add_data_options(parser, kind="auto", validation=0.1)
-    add_machine_options(parser)
-    parser.add_argument("--out", type=Path, metavar="PATH", help="the .safetensors; default: beside the checkpoint")
-    options = parser.parse_args(sys.argv[1:])
-    out = options.out or options.checkpoint.with_suffix(".safetensors")
-    if out.suffix != ".safetensors":
-        parser.error(f"argument --out: got {out}, expected a name that ends in .safetensors")
+    options = parse_export(__doc__)
     precision = choose_precision(options.device, options.amp)
     trained = open_network(options.checkpoint, options.weights, precision)
     kept = {key: value for key, value in trained.about["options"].items() if key not in OF_THIS_MACHINE}
@@ -38,21 +30,23 @@ def main() -> None:
     data = open_data(options, about["max_depth_m"])
 
     # What is scored is what ships: the rounded weights, read back.
-    checkpoint.export(out, about, trained.network.state_dict())
-    rounded = open_network(out, None, precision)
+    checkpoint.export(options.out, about, trained.network.state_dict())
+    rounded = open_network(options.out, None, precision)
     scores = report(
         rounded.network,
         about,
         data.open("test", options.limit),
+        data.open("train", options.limit),
         data=data.kind,
         split="test",
-        name=out.name,
+        name=options.out.name,
         weights=trained.weights,
         folder=options.checkpoint.parent / "exported",
         precision=precision,
     )
-    checkpoint.export(out, {**about, "scores": scores}, trained.network.state_dict())
-    print(f"\nweights  {out}, {out.stat().st_size / 1e6:.1f} MB\nchecksum  {checkpoint.checksum_of(out)}")
+    checkpoint.export(options.out, {**about, "scores": scores}, trained.network.state_dict())
+    print(f"\nweights  {options.out}, {options.out.stat().st_size / 1e6:.1f} MB")
+    print(f"checksum  {checkpoint.checksum_of(options.out)}")
 
 
 if __name__ == "__main__":

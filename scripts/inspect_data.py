@@ -5,20 +5,22 @@ python scripts/inspect_data.py --data nyu --data-dir path/to/nyu
 
 from __future__ import annotations
 
-import sys
+from _options import parse_inspection
+
+if __name__ == "__main__":
+    parse_inspection(__doc__)  # --help and usage errors are answered before the imports that take seconds
+
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from _data import bar_options, open_data
-from _options import Parser, add_data_options
 from _root import run
 
+from src.choices import SPLITS
 from src.conventions import UserError
 from src.data.frame import Pairs
-from src.data.sources import SPLITS
 from src.data.survey import Survey, survey
 from src.viewing.figures import draw_contact_sheet
 
@@ -28,11 +30,7 @@ FRAMES_SHOWN = 24
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    add_data_options(parser, kind="auto", validation=0.1)
-    parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help="the contact sheet")
-    parser.add_argument("--all-scenes", action="store_true", help="count every scene, not only the largest")
-    options = parser.parse_args(sys.argv[1:])
+    options = parse_inspection(__doc__)
     data = open_data(options)
     shown = []
     broken = 0

@@ -5,6 +5,11 @@ python scripts/predict.py photo.jpg
 
 from __future__ import annotations
 
+from _options import parse_prediction
+
+if __name__ == "__main__":
+    parse_prediction(__doc__)  # --help and usage errors are answered before the imports that take seconds
+
 import itertools
 import sys
 import time
@@ -18,7 +23,6 @@ from tqdm import tqdm
 
 from _data import bar_options
 from _network import Opened, estimate, open_network
-from _options import POSITIVE, Parser, add_fov_option, add_machine_options, add_weights_option
 from _root import run
 
 from src.conventions import UserError
@@ -35,18 +39,7 @@ FILM_HEIGHT_PX = 480
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photos, films, folders, globs, a webcam's number")
-    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="a run's; default: the weights that ship")
-    add_weights_option(parser)
-    parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder of the results")
-    add_fov_option(parser)
-    parser.add_argument("--pointcloud", action="store_true", help="also write a PLY for MeshLab or Blender")
-    parser.add_argument(
-        "--seconds", type=POSITIVE, metavar="S", help="how long to film a webcam; default: until Ctrl-C"
-    )
-    add_machine_options(parser)
-    options = parser.parse_args(sys.argv[1:])
+    options = parse_prediction(__doc__)
     inputs = find_inputs(options.inputs)
     precision = choose_precision(options.device, options.amp)
     opened = open_network(options.checkpoint, options.weights, precision)

@@ -5,6 +5,11 @@ python scripts/train.py --lr 2e-3 --augment
 
 from __future__ import annotations
 
+from _options import parse_training, training_parser
+
+if __name__ == "__main__":
+    parse_training(__doc__)  # --help and usage errors are answered before the imports that take seconds
+
 import math
 import shlex
 import sys
@@ -21,8 +26,8 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from _data import bar_options, decode, open_data
-from _options import as_preset, make_training_parser
+from _data import bar_options, decode, describe_frames, open_data
+from _parsing import as_preset
 from _resume import as_typed, choose_run, go_on, how_to_go_on, make_network, name_folder
 from _root import run
 from evaluate import compare, report
@@ -48,8 +53,8 @@ from src.viewing.figures import draw_strip
 
 
 def main() -> None:
-    parser = make_training_parser(__doc__)
-    typed = options = parser.parse_args(sys.argv[1:])
+    parser = training_parser(__doc__)
+    typed = options = parser.peek()
     with Interruption() as interruption:
         try:
             with distributed.joined(typed.device):
@@ -58,7 +63,7 @@ def main() -> None:
                 interruption.limit_s = 60 * (options.max_minutes or math.inf)
                 data, precision = train(options, resumed, interruption)
             if distributed.is_first():
-                score(options, data, precision)
+                score(options, data, precision.exact)
         except Stopped as stopped:
             if distributed.is_first():
                 print(f"{stopped}{how_to_go_on(options)}")
@@ -79,12 +84,17 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         options.out = options.out or name_folder(options.name or data.kind)
         frames = data.open("train", options.limit)
         held_out = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
+    distributed.require_same(describe_frames(data.kind, frames, held_out), "data")
+    with distributed.first_on_its_machine():
         torch.manual_seed(options.seed)
         network = make_network(options, resumed=resumed is not None)
         network.encoder.keeps_norms = options.keep_norms
         network.encoder.freeze(options.freeze)
         decoded = decode(frames, TRAINING_SIZES, options)
         held_out_decoded = decode(held_out, VALIDATION_SIZES, options) if held_out else None
+    distributed.require_same(
+        f"{len(frames)} frames, unreadable {sorted(decoded.left_out) or 'none'}", "readable frames"
+    )
     how = choose_augmentation(options, data.kind)
     batches = TrainingBatches(
         decoded, options.batch_size, augmentation=how, seed=options.seed, workers=options.workers, **ours
@@ -105,8 +115,13 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         weight_decay=options.weight_decay,
         encoder_lr_scale=options.encoder_lr_scale,
     )
-    steps = max(1, len(batches) // options.accumulate) * options.epochs
-    swa_start = steps - round(options.swa * steps)
+    steps = len(batches) // options.accumulate * options.epochs
+    if not steps:
+        raise UserError(
+            f"--accumulate {options.accumulate}: an epoch has {len(batches)} batches, so no step would be made. "
+            "Lower it, or --batch-size."
+        )
+    swa_start = steps - (max(1, round(options.swa * steps)) if options.swa else 0)
     schedule = make_schedule(
         optimizer,
         steps=swa_start,
@@ -125,7 +140,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         "validation": {},
         "options": as_preset(options),
         "revision": revision(),
-        "machine": describe_machine(precision.name, distributed.world()),
+        "machine": describe_machine(precision.device, precision.name, distributed.world()),
         "plan": batches.plan,
     }
     if resumed is not None:
@@ -141,7 +156,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     images = len(batches) * batches.batch_size
     done = state.epoch * images + state.batch * batches.batch_size
     bar = tqdm(total=options.epochs * images, initial=done, smoothing=0.05, **bar_options())
-    check = partial(validate, loss=loss, units=units, precision=precision)
+    check = partial(validate, loss=loss, units=units, precision=precision.exact)
     pictured = (held_out, held_out_decoded.rows) if held_out and held_out_decoded else (frames, decoded.rows)
     validation_s = 0.0
     with interruption.patience(), bar:
@@ -174,14 +189,16 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             skipped = f"  {state.skipped} steps skipped" if state.skipped else ""
             bar.write(f"epoch {state.epoch:3}/{options.epochs}  {shown}  {rate:.1f} img/s{skipped}")
             if keeper.judge(measured, "ema" if average else "raw"):
-                draw_samples(state.judged, *pictured, facts, precision, options.out)
+                draw_samples(state.judged, *pictured, facts, precision.exact, options.out)
             keeper.save()
-    if swa:
+    if swa and not state.has_swa:
+        print("SWA  has no weights: all of its steps were skipped", flush=True)
+    elif swa:
         judged = settle_swa(state, batches.epoch(state.epoch), precision)
         measured = check(judged, validation) if validation is not None else {}
         print("SWA  " + "  ".join(f"val_{key} {value:.4f}" for key, value in measured.items()), flush=True)
         if keeper.judge(measured, "swa"):
-            draw_samples(judged, *pictured, facts, precision, options.out)
+            draw_samples(judged, *pictured, facts, precision.exact, options.out)
         keeper.save()
     return data, precision
 
@@ -200,18 +217,22 @@ def score(options: Namespace, data: Data, precision: Precision) -> None:
         raise UserError(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
     best = checkpoint.load(path)
     weights, which = checkpoint.choose_weights(best)
-    report(
-        rebuild(options.encoder, weights),
-        best["about"],
-        data.open(data.last_split, options.limit),
-        data=data.kind,
-        split=data.last_split,
-        name=str(path),
-        weights=which,
-        folder=options.out,
-        precision=precision,
-        max_bad=options.max_bad,
-    )
+    if data.last_split == "val" and not options.validation:
+        print("\n--validation 0: no frames were held out of the csv, so nothing is scored.")
+    else:
+        report(
+            rebuild(options.encoder, weights),
+            best["about"],
+            data.open(data.last_split, options.limit),
+            data.open("train", options.limit),
+            data=data.kind,
+            split=data.last_split,
+            name=str(path),
+            weights=which,
+            folder=options.out,
+            precision=precision,
+            max_bad=options.max_bad,
+        )
     print(f"\nThe run is in {options.out}. Next:")
     print(f"  python {as_typed('evaluate.py')} {shlex.quote(str(path))}")
     print(f"  python {as_typed('predict.py')} photo.jpg --checkpoint {shlex.quote(str(path))}")

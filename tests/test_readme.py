@@ -9,7 +9,7 @@ import pytest
 from conftest import Script
 from torch.distributed.run import get_args_parser
 
-from _options import make_training_parser
+from _options import training_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def words(command: str) -> list[str]:
 
 def test_torchruns_commands_are_understood() -> None:
     """By torchrun's parser and by train.py's own; tests/test_survival.py runs such a one."""
-    parser = make_training_parser("")
+    parser = training_parser("")
     commands = [words(command)[1:] for command in COMMANDS if command.startswith("torchrun")]
     assert len(commands) == 2
     for command in commands:

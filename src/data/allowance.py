@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 
 from src.conventions import UserError
 from src.data.frame import Refused
-
-
-def parse_max_bad(text: str) -> int | float:
-    """Read how many frames may be bad: `20` is a number of them, `0.5%` a share.
-
-    **Raises**: ValueError for anything else.
-    """
-    value = float(text[:-1]) / 100 if text.endswith("%") else int(text)
-    if not 0 <= value < math.inf or (isinstance(value, float) and value > 1):
-        raise ValueError(text)
-    return value
 
 
 def allowed_bad(max_bad: int | float | None, count: int) -> int:

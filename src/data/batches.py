@@ -111,7 +111,7 @@ class ValidationBatches:
 
 
 class Sample(NamedTuple):
-    """One frame as evaluation wants it: small for the network and the seed's protocols, whole for the field's.
+    """One frame as evaluation wants it: small for the network and the protocols at 56x56, whole for `eigen`.
 
     **Shape**: image (1, 3, 224, 224) uint8, truth_m (H, W), small_truth_m (56, 56).
     **Units**: metres; 0 where nothing was measured, in the small truth also beyond 10 m. NYU's in-painted border

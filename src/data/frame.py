@@ -57,6 +57,10 @@ class Pairs(Protocol):
     def fingerprint(self) -> str:
         """Changes when the frames change, so that nothing stale is read from the cache."""
 
+    @property
+    def identity(self) -> str:
+        """Tell the same frames on another machine, where their files have other times and another root."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Frame: ...

@@ -69,7 +69,7 @@ class ListedPairs:
         self.max_depth_m, self.border_px = max_depth_m, border_px
         self.names = [row.image for row in self.rows]
         self.scenes = [row.scene for row in self.rows]
-        self.fingerprint = self._digest_files()
+        self.identity, self.fingerprint = self._digest_files()
         self._refuse_systematic_mistakes()
 
     def __len__(self) -> int:
@@ -119,18 +119,21 @@ class ListedPairs:
             "Say how many units make a metre: --depth-scale 25.5 where 255 is 10 m, 1000 for millimetres."
         )
 
-    def _digest_files(self) -> str:
-        digest = hashlib.sha256(f"{self.root.resolve()} {self.units_per_m} {self.border_px}".encode())
+    def _digest_files(self) -> tuple[str, str]:
+        """Digest names and sizes, which are the same on all machines, and then root and times, which are not."""
+        digest = hashlib.sha256(f"{self.units_per_m} {self.border_px}".encode())
         for row in self.rows:
             digest.update("\n".join(row).encode())
-        checked = _spread(len(self.rows), FILES_TO_CHECK)
+        times = []
+        checked = spread(len(self.rows), FILES_TO_CHECK)
         missing = []
         for index in checked:
             for name in self.rows[index][:2]:
                 path = self._locate(name)
                 try:
                     facts = path.stat()
-                    digest.update(f"{facts.st_size} {facts.st_mtime_ns}".encode())
+                    digest.update(f"{facts.st_size} ".encode())
+                    times.append(facts.st_mtime_ns)
                 except OSError:
                     missing.append(path)
                     digest.update(b"missing")
@@ -139,7 +142,8 @@ class ListedPairs:
                 f"{missing[0]}: got no such file, and none of the {len(missing) - 1} others that were looked for. "
                 f"Expected the csv's paths relative to {self.root}."
             )
-        return digest.hexdigest()
+        identity = digest.hexdigest()
+        return identity, hashlib.sha256(f"{identity} {self.root.resolve()} {times}".encode()).hexdigest()
 
     def _refuse_systematic_mistakes(self) -> None:
         """Look at a few depth files for what is wrong with all, which leaving out frames would not mend.
@@ -148,7 +152,7 @@ class ListedPairs:
         """
         found: list[tuple[Row, int, bool]] = []
         damages: list[UserError] = []
-        for index in _spread(len(self.rows), FRAMES_TO_CHECK):
+        for index in spread(len(self.rows), FRAMES_TO_CHECK):
             row = self.rows[index]
             try:
                 stored, bits = read_depth(self._locate(row.depth))
@@ -235,7 +239,7 @@ class FirstPairs:
     def __init__(self, pairs: Pairs, count: int) -> None:
         self.pairs = pairs
         self.names, self.scenes = pairs.names[:count], pairs.scenes[:count]
-        self.fingerprint = f"{pairs.fingerprint}[:{count}]"
+        self.fingerprint, self.identity = (f"{digest}[:{count}]" for digest in (pairs.fingerprint, pairs.identity))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -248,6 +252,6 @@ class FirstPairs:
         return self.pairs.encoding(index)
 
 
-def _spread(length: int, count: int) -> list[int]:
+def spread(length: int, count: int) -> list[int]:
     """Pick up to `count` indices evenly over a list."""
     return sorted({int(index) for index in np.linspace(0, length - 1, min(count, length))})

@@ -49,6 +49,11 @@ TRAINING_SIZES = Sizes(288, 144)
 VALIDATION_SIZES = Sizes(IMAGE_SIZE_PX, DEPTH_SIZE_PX)
 
 
+def bytes_per_frame(sizes: Sizes) -> int:
+    """Count what one photo and its depth take in the cache."""
+    return sizes.image_px**2 * 3 + sizes.depth_px**2 * 2
+
+
 class Batch(NamedTuple):
     """What the loop eats.
 
@@ -115,7 +120,7 @@ def pack(
             allowance.leave_out(index, UserError(reason))
         return packed
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished = _make_room(cache, len(pairs) * (sizes.image_px**2 * 3 + sizes.depth_px**2 * 2))
+    unfinished = _make_room(cache, len(pairs) * bytes_per_frame(sizes))
     try:
         _write(pairs, unfinished, sizes, max_depth_m, allowance, workers, progress)
         os.replace(unfinished, folder)

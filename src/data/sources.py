@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from src.choices import ROOMS, SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, UserError
 from src.data.frame import Pairs
 from src.data.listing import FirstPairs, ListedPairs, read_rows, split_by_scene
 from src.data.nyu import find_nyu, locate_nyu, open_nyu
 from src.data.packed import TRAINING_SIZES
 from src.data.rooms import RoomPairs
-
-KINDS = ("auto", "nyu", "rooms", "csv")
-SPLITS = ("train", "val", "test")
-ROOMS = {"train": 560, "val": 32, "test": 40}
-"""How many rooms make a data set. As many as two cores render, learn in five epochs and score in five minutes."""
-
-
-def default_cache() -> Path:
-    """Where packed frames are kept unless the user says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bifpn-depth"
 
 
 @dataclass(frozen=True)
@@ -108,8 +99,8 @@ def choose_data(
         return data("rooms", None, "as asked")
     is_file = folder is not None and os.path.isfile(folder)  # unlike Path.is_file, it takes any name
     if kind == "csv" or (kind == "auto" and is_file):
-        if folder is None or not is_file:
-            raise UserError(f"--data csv --data-dir {folder}: expected a csv file of image,depth rows.")
+        if not is_file:
+            raise UserError(f"--data csv: got --data-dir {folder}, expected a csv file of image,depth rows.")
         return data("csv", folder, "as asked")
     if folder is not None:
         root = find_nyu(folder)

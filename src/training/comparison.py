@@ -9,13 +9,13 @@ from src.training.evaluation import COLUMNS
 
 HEADINGS = {"abs_rel": "AbsRel", "rmse_m": "RMSE (m)", "log10": "log10", "ssim": "SSIM", "mse": "MSE"}
 
-SEED = {
+ORIGINAL = {
     "lr-2e-4": (0.7456, 0.01476),
     "lr-2e-3": (0.7754, 0.01427),
     "lr-8e-3": (0.7525, 0.01614),
     "lr-2e-3-plain": (0.7676, 0.01520),
 }
-"""SSIM and MSE under the relative protocol that the seed's report gives for its own runs, on 50,688 frames."""
+"""SSIM and MSE under the relative protocol that the original project's report gives for its runs on 35,450 frames."""
 
 
 class Run(NamedTuple):
@@ -47,18 +47,24 @@ def tabulate(runs: Sequence[Run]) -> str:
         for row, run in enumerate(runs):
             cells = [_cell(columns[name], row, higher=name in ("d1", "d2", "d3", "ssim")) for name in measures]
             lines.append(f"| {run.name} | " + " | ".join(cells) + " |")
+        if mean_map := runs[0].result["protocols_mean_map"].get(protocol):
+            lines.append(
+                "| mean training map, no network | " + " | ".join(f"{mean_map[m]:.4f}" for m in measures) + " |"
+            )
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 
 
-def tabulate_beside_seed(runs: Sequence[Run]) -> str:
-    """Write the relative protocol beside the figures of the seed's report."""
-    lines = ["| run | SSIM | MSE | the seed's SSIM | the seed's MSE |", "|---|---|---|---|---|"]
+def tabulate_beside_original(runs: Sequence[Run]) -> str:
+    """Write the relative protocol beside the figures of the original project's report."""
+    lines = ["| run | SSIM | MSE | the original's SSIM | the original's MSE |", "|---|---|---|---|---|"]
     for run in runs:
         ours = (run.measure("relative", name) for name in ("ssim", "mse"))
-        theirs = SEED.get(run.name, (None, None))
+        theirs = ORIGINAL.get(run.name, (None, None))
         cells = [" " if value is None else f"{value:.4f}" for value in (*ours, *theirs)]
         lines.append(f"| {run.name} | " + " | ".join(cells) + " |")
+    mean_map = runs[0].result["protocols_mean_map"]["relative"]
+    lines.append(f"| mean training map, no network | {mean_map['ssim']:.4f} | {mean_map['mse']:.4f} | | |")
     return "\n".join(lines)
 
 
@@ -84,13 +90,13 @@ def conclude(runs: Sequence[Run]) -> str:
         if {changed, base} <= scored.keys():
             by, error_by = scored[changed] - scored[base], errors[changed] - errors[base]
             sentences.append(f"{what} changes SSIM by {by:+.4f} and AbsRel by {error_by:+.4f} at the same rate.")
-    common = [name for name in SEED if name in scored]
+    common = [name for name in ORIGINAL if name in scored]
     if len(common) > 1:
         ours, theirs = (
-            sorted(common, key=key, reverse=True) for key in (scored.__getitem__, lambda name: SEED[name][0])
+            sorted(common, key=key, reverse=True) for key in (scored.__getitem__, lambda name: ORIGINAL[name][0])
         )
         agree = "the same order as" if ours == theirs else "another order than"
-        sentences.append(f"By SSIM the runs stand in {agree} the seed's: {', '.join(ours)}.")
+        sentences.append(f"By SSIM the runs stand in {agree} the original project's: {', '.join(ours)}.")
     sentences.append("Each row is one run with one random seed: differences of a hundredth may be chance.")
     return " ".join(sentences)
 

@@ -142,6 +142,20 @@ def share(value: T) -> T:
     return values[0]
 
 
+def require_same(value: str, what: str) -> None:
+    """Make sure that all processes bring the same value.
+
+    **Raises**: UserError, in every process, that says who has what.
+    """
+    if world() == 1:
+        return
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    if len(set(values)) > 1:
+        found = "; ".join(f"process {number}: {held}" for number, held in enumerate(values))
+        raise UserError(f"torchrun: got different {what}, expected the same in all processes. {found}.")
+
+
 @contextlib.contextmanager
 def first_on_its_machine() -> Iterator[None]:
     """Let one process of each machine do this first, such as filling the cache; the others then find it done."""

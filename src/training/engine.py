@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
+import warnings
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from src.conventions import UserError
@@ -17,8 +20,6 @@ from src.training import distributed
 from src.training.losses import Loss, make_target, masked_mean
 from src.training.state import State
 
-AMP = ("auto", "off", "bf16", "fp16")
-DEVICES = ("auto", "cpu", "cuda", "mps")
 HOST_READ_BATCHES = 20
 """Sums stay on the device; the host reads them once in so many batches, since a read waits for the device."""
 
@@ -55,7 +56,17 @@ class Precision(NamedTuple):
     @property
     def name(self) -> str:
         """Device and type in words."""
-        return f"{self.device.type} in {str(self.dtype or torch.float32).removeprefix('torch.')}"
+        return f"{self.device.type} in {self.type_name}"
+
+    @property
+    def type_name(self) -> str:
+        """The type in words."""
+        return str(self.dtype or torch.float32).removeprefix("torch.")
+
+    @property
+    def exact(self) -> Precision:
+        """The same device in float32, in which everything is validated and scored."""
+        return Precision(self.device, None)
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Compute in the short type within this context."""
@@ -69,20 +80,48 @@ class Precision(NamedTuple):
 def choose_precision(device: str, amp: str) -> Precision:
     """Settle on device and type. `auto` takes the GPU, bf16 where it computes it natively, else fp16; off on a CPU.
 
-    **Raises**: UserError when the device is not there, or fp16 is asked of a CPU.
+    fp16 runs on a CPU as well: slowly, but with the same loss scaler as on a GPU.
+
+    **Raises**: UserError when the device is not there, has no kernels in this torch, or does not compute fp16.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[device]:
         raise UserError(f"--device {device}: torch finds none here. Take --device auto.")
+    if device == "cuda":
+        check_kernels()
     if amp == "auto":
         amp = "off"
         if device == "cuda":
             amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if amp == "fp16" and device != "cuda":
-        raise UserError(f"--amp fp16: needs a CUDA GPU, got {device}. Take --amp auto.")
+    if amp == "fp16" and device == "mps":
+        raise UserError("--amp fp16: torch has no loss scaler for mps. Take --amp auto.")
     return Precision(torch.device(device), {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp])
+
+
+def check_kernels() -> None:
+    """Refuse a GPU that this torch was not built for: it counts as available, and its first operation fails.
+
+    Machine code (`sm_75`) runs on GPUs of the same major capability from its minor one on, PTX (`compute_75`) on all
+    later ones.
+
+    **Raises**: UserError that names the GPU and what to choose.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says the same over many lines
+        name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    built_for = torch.cuda.get_arch_list()
+    kernels = re.findall(r"\b(sm|compute)_(\d+)(\d)", " ".join(built_for))
+    for kind, major, minor in kernels:
+        built = int(major), int(minor)
+        if built <= capability and (kind == "compute" or built[0] == capability[0]):
+            return
+    if kernels:  # none are listed where torch was built for other makers' GPUs
+        raise UserError(
+            f"--device cuda: torch {torch.__version__} has no kernels for {name} (sm_{capability[0]}{capability[1]}), "
+            f"only for {' '.join(built_for)}. Choose another GPU (on Kaggle: T4 x2), or take --device cpu."
+        )
 
 
 def train_epoch(
@@ -172,12 +211,19 @@ def _hold_scale(scaler: GradScaler) -> None:
 def settle_swa(state: State, batches: Iterable[Batch], precision: Precision) -> nn.Module:
     """Measure the norm statistics of the averaged weights over one pass of training batches; return their network.
 
-    The average of weights has other activations than any of the weights it averages.
+    The average of weights has other activations than any of the weights it averages. Norms that keep their statistics
+    in training, as those of frozen stages do, keep them here.
 
     **Source**: Izmailov et al. 2018, arXiv 1803.05407, section 3.2.
     """
     assert state.swa is not None
+    norms = [module for module in state.swa.train().modules() if isinstance(module, _BatchNorm)]
+    kept = [norm for norm in norms if not norm.training]
+    for norm in kept:
+        norm.track_running_stats = False  # update_bn resets those that track
     update_bn(batches, state.swa, device=precision.device)
+    for norm in kept:
+        norm.track_running_stats = True
     state.swa_settled = True
     return state.swa.module
 

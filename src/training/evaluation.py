@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from src.conventions import UserError
 from src.files import whole_file
 from src.training.engine import Precision, predict
-from src.training.metrics import Measures, average, score
+from src.training.metrics import MeanMap, Measures, average, score
 
 COLUMNS = {
     "eigen": ("abs_rel", "rmse_m", "log10", "d1", "d2", "d3"),
@@ -38,17 +38,22 @@ class Sample(Protocol):
 
 
 class ImageScore(NamedTuple):
-    """One frame's measures, by protocol; `flipped` after averaging with the mirror image's prediction."""
+    """One frame's measures, by protocol.
+
+    `flipped` are those after averaging with the mirror image's prediction, `mean_map` those of a map that no network
+    made.
+    """
 
     name: str
     plain: dict[str, Measures]
     flipped: dict[str, Measures]
+    mean_map: dict[str, Measures]
 
 
 def evaluate(
-    network: nn.Module, samples: Iterable[Sample], *, unit_m: float | None, precision: Precision
+    network: nn.Module, samples: Iterable[Sample], *, unit_m: float | None, precision: Precision, mean_map: MeanMap
 ) -> list[ImageScore]:
-    """Score every frame, one at a time.
+    """Score every frame, one at a time, and beside the network the mean map of training frames.
 
     **Units**: `unit_m` is the depth in metres that the network calls 1, None where it learnt relative depth.
     **Raises**: UserError when a frame has no measured pixel to score.
@@ -66,7 +71,7 @@ def evaluate(
             )
         except ValueError as error:
             raise UserError(f"{sample.name}: {error}. Remove it from the list.") from None
-        scores.append(ImageScore(sample.name, plain, flipped))
+        scores.append(ImageScore(sample.name, plain, flipped, mean_map.score(sample.small_truth_m)))
     return scores
 
 
@@ -77,16 +82,18 @@ def summarize_scores(scores: Sequence[ImageScore], **stamp: Any) -> dict[str, An
         **stamp,
         "protocols": average([score.plain for score in scores]),
         "protocols_flip": average([score.flipped for score in scores]),
+        "protocols_mean_map": average([score.mean_map for score in scores]),
     }
 
 
 def format_table(result: dict[str, Any]) -> str:
     """Lay a result out as a table for the terminal."""
-    lines = [f"{'protocol':22}" + "".join(f"{name:>9}" for name in COLUMNS["eigen"]) + f"{'ssim':>9}{'mse':>9}"]
-    for key, ending in (("protocols", ""), ("protocols_flip", ", flipped")):
-        for protocol in COLUMNS:
-            measures = result[key].get(protocol, {})
-            cells = (measures.get(name) for name in (*COLUMNS["eigen"], "ssim", "mse"))
+    names = (*COLUMNS["eigen"], "ssim", "mse")
+    lines = [f"{'protocol':22}" + "".join(f"{name:>9}" for name in names)]
+    for key, ending in (("protocols", ""), ("protocols_mean_map", ", mean map"), ("protocols_flip", ", flipped")):
+        found = result.get(key, {})
+        for protocol in (name for name in COLUMNS if name in found and name in result["protocols"]):
+            cells = (found[protocol].get(name) for name in names)
             lines.append(f"{protocol + ending:22}" + "".join(" " * 9 if c is None else f"{c:9.4f}" for c in cells))
     return "\n".join(lines)
 

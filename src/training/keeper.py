@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from src.choices import parse_every
 from src.conventions import UserError
 from src.files import stand_again
 from src.training import checkpoint, distributed
@@ -21,17 +22,6 @@ STOP = 2
 """What a process wants, as a number: 0 nothing, 1 to save, from here on to save and stop, the signal added."""
 
 T = TypeVar("T")
-
-
-def parse_every(text: str) -> tuple[int | None, float | None]:
-    """Read how often to save: `500` is every 500 steps, `10m` every 10 minutes. Return steps and seconds.
-
-    **Raises**: ValueError for anything else.
-    """
-    steps, seconds = (None, 60 * float(text[:-1])) if text.endswith("m") else (int(text), None)
-    if not 0 < (steps or seconds or 0) < math.inf:
-        raise ValueError(text)
-    return steps, seconds
 
 
 class Keeper:
@@ -117,14 +107,18 @@ class Keeper:
     def judge(self, measured: dict[str, float], weights: str) -> bool:
         """Keep the weights as the best ones where they are, and say whether they are.
 
-        Without validation the newest weights are the best. Measures that are not finite never are.
+        Without validation the newest weights are the best. Measures that are not finite never are. The averaged
+        weights of SWA, where they are not the best, leave what checkpoints tell of the last epoch as it was.
         """
         state = self.state
-        error = measured.get("rmse_m", measured.get("rmse", -state.epoch - (weights == "swa")))
-        self.facts |= {"weights": weights, "validation": measured}
-        if state.streak or not (math.isfinite(error) and error < state.best):
+        error = measured.get("rmse_m", measured.get("rmse"))
+        is_best = not state.streak and (error is None or (math.isfinite(error) and error < state.best))
+        if is_best or weights != "swa":
+            self.facts |= {"weights": weights, "validation": measured}
+        if not is_best:
             return False
-        state.best = error
+        if error is not None:
+            state.best = error
         if distributed.is_first():
             self._write(BEST)
         return True

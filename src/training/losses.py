@@ -8,8 +8,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-TARGETS = ("metric", "relative")
-
 Across = Callable[[Tensor], Tensor]
 """Turn a count of this process into its mean over all processes that train together."""
 
@@ -33,7 +31,7 @@ def make_target(depth_m: Tensor, valid: Tensor, kind: str, max_depth_m: float) -
     """Turn metres into what the network is to say: near 0, far 1.
 
     `metric` divides by `max_depth_m`, the same for all images; `relative` by the image's own
-    largest valid depth, as the seed did. (B, 1, H, W) -> (B, 1, H, W).
+    largest valid depth, as the original project did. (B, 1, H, W) -> (B, 1, H, W).
     """
     if kind == "metric":
         return depth_m / max_depth_m
@@ -46,7 +44,7 @@ def masked_mean(values: Tensor, valid: Tensor, dim: tuple[int, ...] | None = Non
 
 
 def mse(prediction: Tensor, target: Tensor, valid: Tensor, across: Across = alone) -> Tensor:
-    """Mean squared error, the seed's loss."""
+    """Mean squared error, the loss of the original project."""
     return masked_mean((prediction - target) ** 2, valid, across=across)
 
 

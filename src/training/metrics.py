@@ -1,7 +1,9 @@
 """The three protocols by which depth is reported. The same word hides different numbers, so each has a name.
 
-- `relative`, the seed's: depth divided by the image's own maximum, at 56x56; SSIM and MSE.
-- `metric10`, the siblings': depth in metres / 10, at 56x56; SSIM and MSE.
+- `relative`, the original project's: depth divided by the image's own maximum, at 56x56; SSIM and MSE. A network
+  that learnt this target is scored raw, as the original scored its own; a metric prediction is divided by its own
+  maximum first.
+- `metric10`: depth in metres / 10, at 56x56; SSIM and MSE.
 - `eigen`, the field's: metres at the frame's own size, cropped; AbsRel, RMSE, log10, delta 1 to 3.
   `eigen_median` scales each prediction to the truth's median first: shape without scale.
 
@@ -10,7 +12,8 @@ Every measure is taken per image and averaged over images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -86,9 +89,9 @@ def score(prediction: Tensor, truth_m: Tensor, small_truth_m: Tensor, *, unit_m:
     target and has no unit, so that only `relative` and `eigen_median` are defined.
     """
     measured = small_truth_m > 0
-    largest = (prediction * measured).max().clamp(min=1e-6)
+    relative = prediction if unit_m is None else prediction / (prediction * measured).max().clamp(min=1e-6)
     protocols = {
-        "relative": ssim_mse(prediction / largest, small_truth_m / small_truth_m.max().clamp(min=1e-6), measured),
+        "relative": ssim_mse(relative, relative_depth(small_truth_m), measured),
         "eigen_median": eigen(prediction * (unit_m or MAX_DEPTH_M), truth_m, median_scaled=True),
     }
     if unit_m is not None:
@@ -96,6 +99,45 @@ def score(prediction: Tensor, truth_m: Tensor, small_truth_m: Tensor, *, unit_m:
         protocols["metric10"] = ssim_mse(metres / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured)
         protocols["eigen"] = eigen(metres, truth_m)
     return protocols
+
+
+def relative_depth(depth_m: Tensor) -> Tensor:
+    """Divide depth by its own maximum: (h, w) metres -> (h, w) in [0, 1]."""
+    return depth_m / depth_m.max().clamp(min=1e-6)
+
+
+class MeanMap(NamedTuple):
+    """The mean of training frames: what a prediction scores that looks at no photo, beside which SSIM says something.
+
+    **Shape**: metric_m and relative (h, w), of `frames` frames.
+    **Units**: metres; shares of each frame's own maximum.
+    """
+
+    metric_m: Tensor
+    relative: Tensor
+    frames: int
+
+    def score(self, small_truth_m: Tensor) -> dict[str, Measures]:
+        """Score the map as if it were the prediction for a frame."""
+        measured = small_truth_m > 0
+        return {
+            "metric10": ssim_mse(self.metric_m / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured),
+            "relative": ssim_mse(self.relative, relative_depth(small_truth_m), measured),
+        }
+
+
+def mean_map(depths_m: Iterable[Tensor]) -> MeanMap:
+    """Average depth maps, each (h, w) in metres with 0 where nothing was measured, over their measured pixels.
+
+    **Raises**: ValueError when there is none.
+    """
+    maps = list(depths_m)
+    if not maps:
+        raise ValueError("got no depth map to average, expected some")
+    metric_m = torch.stack(maps)
+    relative = torch.stack([relative_depth(depth_m) for depth_m in maps])
+    count = (metric_m > 0).sum(dim=0).clamp(min=1)
+    return MeanMap(metric_m.sum(dim=0) / count, relative.sum(dim=0) / count, len(maps))
 
 
 def average(scores: Sequence[dict[str, Measures]]) -> dict[str, Measures]:

@@ -11,8 +11,6 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-OPTIMIZERS = ("adan", "adamw")
-
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -21,9 +19,9 @@ def make_optimizer(
 ) -> Optimizer:
     """Make Adan or AdamW, with weight decay on kernels only and a learning rate of its own for the encoder.
 
-    adan-pytorch 0.1.0 differs from the paper in ways that are kept, since the seed trained with them: its betas
-    are one minus the paper's, and its first step only fills the state, yet counts for bias correction.
-    Its `restart_cond` is not used: a function cannot be saved in a checkpoint.
+    adan-pytorch 0.1.0 differs from the paper: its betas are one minus the paper's, and its first step only fills the
+    state, yet counts for bias correction. Its `restart_cond` is not used: a function cannot be saved in a checkpoint.
+    The original project trained with another implementation, pytorch-optimizer 2.9.1, and decayed all parameters.
 
     **Source**: Xie et al. 2022, arXiv 2208.06677; Loshchilov and Hutter 2017, arXiv 1711.05101.
     """

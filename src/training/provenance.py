@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 from functools import cache
@@ -22,16 +23,28 @@ def environment() -> dict[str, str]:
             facts[package] = version(package)
         except PackageNotFoundError:
             facts[package] = "not installed"
-    facts["device"] = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
-    )
+    facts["processor"] = describe_device(torch.device("cpu"))
+    if torch.cuda.is_available():
+        facts["gpu"] = describe_device(torch.device("cuda"))
     return facts
 
 
-def describe_machine(precision: str, processes: int) -> str:
+def describe_device(device: torch.device) -> str:
+    """Name what computes: the GPU, or the processor and its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple GPU"
+    with contextlib.suppress(OSError, StopIteration):  # only Linux has this file
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return f"{model}, {torch.get_num_threads()} threads"
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def describe_machine(device: torch.device, precision: str, processes: int) -> str:
     """Tell what decides about the last bits of a training's figures: device, type, processes, threads, torch."""
-    device = environment()["device"]
-    return f"{processes} x {precision}, {device}, torch {torch.__version__}"
+    return f"{processes} x {precision}, {describe_device(device)}, torch {torch.__version__}"
 
 
 @cache

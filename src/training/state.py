@@ -54,6 +54,11 @@ class State:
         """The network that is validated: the averaged one where there is one."""
         return self.network if self.average is None else self.average.module
 
+    @property
+    def has_swa(self) -> bool:
+        """Whether the stochastic weight average has taken in any step; before that, it is the first weights."""
+        return self.swa is not None and int(self.swa.n_averaged) > 0
+
     def advance(self) -> None:
         """Move what follows the weights, after a step was made."""
         self.schedule.step()
@@ -77,7 +82,7 @@ class State:
         return {
             "network": self.network.state_dict(),
             "ema": None if self.average is None else self.average.module.state_dict(),
-            "swa": self.swa.module.state_dict() if self.swa is not None and self.swa_settled else None,
+            "swa": self.swa.module.state_dict() if self.swa is not None and self.has_swa and self.swa_settled else None,
         }
 
     def progress(self) -> dict[str, Any]:
@@ -111,12 +116,15 @@ class State:
                 self.swa.load_state_dict(progress["swa"])
             self.optimizer.load_state_dict(progress["optimizer"])
             self.schedule.load_state_dict(progress["schedule"])
-            self.scaler.load_state_dict(progress["scaler"])
+            if progress["scaler"]:  # empty where the run computed in another type than fp16
+                self.scaler.load_state_dict(progress["scaler"])
             for name in COUNTERS:
                 value = progress.get(name, getattr(self, name))
                 if not isinstance(value, float if name == "best" else int):
                     raise ValueError(f"{name} is {value!r:.20}")
                 setattr(self, name, value)
+            if self.best < 0:  # what runs without validation once kept here
+                self.best = math.inf
             self.losses = progress.get("losses", self.losses).to(self.losses.device)
             _restore_generators(progress.get("generators", {}))
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:

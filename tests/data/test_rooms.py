@@ -9,11 +9,12 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
+from src.choices import SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, UserError
 from src.data.frame import Frame, Pairs
 from src.data.lighting import Room
 from src.data.raycast import Piece, Vec3, line_up, trace, turn
-from src.data.rooms import SPLITS, RoomPairs, make_room
+from src.data.rooms import RoomPairs, make_room
 
 PINNED = ["b6e77f624b5ea5c2", "a4fe4b0d3dfcfba0", "ae7b1213a2f1755f"]
 SMALL = NYU_INTRINSICS.resized(48, 36)

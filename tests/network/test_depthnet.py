@@ -88,3 +88,15 @@ def test_rebuild_refuses_weights_that_do_not_fit(network: DepthNet) -> None:
         rebuild("efficientnet_b1", weights)
     with pytest.raises(UserError, match="do not fit"):
         rebuild("tf_efficientnet_lite0", {**weights, "output.1.bias": torch.zeros(7)})
+
+
+@pytest.mark.parametrize("short", [torch.bfloat16, torch.float16])
+def test_the_output_is_computed_in_float32_whatever_came_before(network: DepthNet, short: torch.dtype) -> None:
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        exact = network.eval()(image)
+        with torch.autocast("cpu", dtype=short):
+            prediction = network(image)
+    assert prediction.dtype is torch.float32
+    assert (prediction - prediction.to(short)).abs().max() > 0  # values between the steps of the short type
+    torch.testing.assert_close(prediction, exact, atol=0.01, rtol=0.05)

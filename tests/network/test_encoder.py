@@ -9,8 +9,9 @@ import timm
 import torch
 from PIL import Image
 
+from src.choices import EMBEDDED_ENCODER
 from src.conventions import UserError
-from src.network.encoder import EMBEDDED_ENCODER, Encoder, check_name, embedded_weights, hub_weights
+from src.network.encoder import Encoder, check_name, embedded_weights, hub_weights
 
 REFERENCE_LOGITS = {818: 5.2055, 782: 4.6622, 644: 4.3083, 812: 3.9249, 604: 3.8407, 540: 3.5961}
 """Of `ramp()`, by the network that the weights were made for (efficientnet-lite-pytorch 0.1.0 on torch 2.14.1)."""

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,26 @@ import torch
 from conftest import Script
 
 from src.training import checkpoint
+
+
+def test_the_data_of_the_training_are_found_again_and_the_result_says_how_it_was_computed(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    script_inside("train.py", "--data-dir", nyu_folder, "--out", "run", "--limit", 2, "--epochs", 1)
+    # Without the folder of the training, this would start a download.
+    done = script_inside("evaluate.py", "run/best.pt", "--data", "nyu", "--limit", 2, "--json", "nyu.json")
+    assert "DATA: NYU Depth V2 (found at --data-dir)" in done.stdout
+    result = json.loads((tmp_path / "nyu.json").read_text())
+    assert (result["precision"], result["mean_map_frames"]) == ("float32", 2)
+    assert str(torch.get_num_threads()) in result["device"]
+    assert set(result["protocols_mean_map"]) == {"metric10", "relative"}
+    assert "relative, mean map" in done.stdout
+    script_inside("evaluate.py", "run/best.pt", "--amp", "bf16", "--limit", 2, "--json", "half.json")
+    assert json.loads((tmp_path / "half.json").read_text())["precision"] == "bfloat16"
+    # A folder that is gone is looked for; rooms are never taken for it.
+    nyu_folder.rename(tmp_path / "elsewhere")
+    refused = script_inside("evaluate.py", "run/best.pt", status=2)
+    assert "--data nyu: no NYU on this machine" in refused.stderr
 
 
 @pytest.mark.parametrize("damage", ["missing", "folder", "text", "foreign", "code", "truncated", "unfit"])

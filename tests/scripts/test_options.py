@@ -1,17 +1,25 @@
 import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT
 
 from _options import (
-    Parser,
-    as_preset,
-    as_tokens,
-    make_training_parser,
-    read_preset,
+    name_idle,
+    parse_benchmark,
+    parse_evaluation,
+    parse_inspection,
+    parse_prediction,
+    parse_visualization,
+    training_parser,
 )
-from _resume import find_resumable
+from _parsing import Parser, as_preset, as_tokens, read_preset
+from _resume import RUNS, find_resumable
 
 from src.conventions import UserError
 
@@ -20,7 +28,7 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml
 
 @pytest.fixture
 def parser() -> Parser:
-    return make_training_parser("a test")
+    return training_parser("a test")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -40,7 +48,7 @@ def test_resolved_options_repeat_the_run(parser: Parser, tmp_path: Path) -> None
     typed = ["--lr", "0.01", "--augment", "--no-pretrained", "--data", "csv", "--data-dir", str(tmp_path / "a.csv")]
     options = parser.parse_args(typed)
     again = parser.parse_over(yaml.safe_load(yaml.safe_dump(as_preset(options))), [])
-    assert vars(again) == vars(options)
+    assert as_preset(again) == as_preset(options)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +95,9 @@ def test_a_bad_preset_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_newest_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.chdir(tmp_path)
-    assert find_resumable("auto", None) is None
+    with pytest.raises(UserError, match="no run in runs/ to resume"):
+        find_resumable("auto", None)
     for age, name in enumerate(("b", "a")):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "last.pt").touch()
@@ -99,6 +106,97 @@ def test_the_newest_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert find_resumable("auto", tmp_path / "new") is None
     assert find_resumable("runs/b", None) == Path("runs/b/last.pt")
     assert find_resumable(None, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("--zoom 0.8", "argument --zoom: has no effect without --augment"),
+        ("--zoom 0.8 --augment", None),
+        ("--preset nyu.yaml --zoom 0.8", None),  # which augments
+        ("--rooms 9", None),  # --data auto may find no NYU
+        ("--rooms 9 --data nyu", "argument --rooms: has no effect on --data nyu"),
+        ("--without lamps --data csv", "argument --without: has no effect on --data csv"),
+        ("--holes --data nyu", "argument --holes: has no effect on --data nyu"),
+        ("--data rooms --data-dir x", "argument --data-dir: has no effect on --data rooms"),
+        ("--data rooms --validation 0.5", "argument --validation: has no effect on --data rooms"),
+        ("--data rooms --max-bad 3", "argument --max-bad: has no effect on --data rooms"),
+        ("--data nyu --depth-scale 9", "argument --depth-scale: has no effect on --data nyu"),
+        ("--swa-lr-scale 0.5", "argument --swa-lr-scale: has no effect without --swa"),
+        ("--swa-lr-scale 0.5 --swa 0.2", None),
+        ("--name a --out b", "argument --name: has no effect with --out"),
+        ("--no-pretrained --init a.pt", "argument --pretrained: has no effect with --init"),
+        ("--preset nyu.yaml --resume last.pt", "argument --preset: has no effect with --resume"),
+        ("--init a.pt --resume last.pt", "argument --init: has no effect with --resume"),
+        ("--preset nyu.yaml --resume auto --out runs/a", None),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    parser: Parser, capsys: pytest.CaptureFixture[str], typed: str, message: str | None
+) -> None:
+    preset = read_preset(Path("nyu.yaml")) if "--preset" in typed else {}
+    if message is None:
+        parser.parse_over(preset, typed.split())
+        return
+    with pytest.raises(SystemExit):
+        parser.parse_over(preset, typed.split())
+    assert message in capsys.readouterr().err
+
+
+def test_a_preset_may_hold_what_has_no_effect(parser: Parser) -> None:
+    saved = as_preset(parser.parse_args(["--data", "nyu"]))
+    assert parser.parse_over(saved, []).typed == frozenset()
+    assert name_idle(parser.parse_args(["--rooms", "9", "--seed", "3"]), "nyu") == ["--rooms"]
+
+
+@pytest.mark.parametrize(
+    ("parse", "typed", "message"),
+    [
+        (parse_visualization, "--fov 60 --data nyu", "argument --fov: has no effect on --data nyu"),
+        (parse_visualization, "a.jpg --split val", "argument --split: has no effect on photos"),
+        (parse_visualization, "a.jpg --data nyu", "argument --data: has no effect on photos"),
+        (parse_visualization, "--port 80", "argument --port: has no effect without --web"),
+        (parse_prediction, "a.jpg --seconds 3", "argument --seconds: has no effect without a webcam's number"),
+        (parse_evaluation, "--data nyu --depth-scale 9", "argument --depth-scale: has no effect on --data nyu"),
+        (parse_benchmark, "--rooms --steps 3", "argument --steps: has no effect with --rooms"),
+    ],
+)
+def test_options_without_effect_are_refused_by_every_script(
+    capsys: pytest.CaptureFixture[str], parse: Callable, typed: str, message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        parse("a test", typed.split())
+    assert message in capsys.readouterr().err
+
+
+SLOW = ("torch", "timm", "torchvision", "torchmetrics", "numba", "matplotlib", "rerun", "gradio", "PIL")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "scripts").glob("[a-z]*.py")))
+@pytest.mark.parametrize("typed", ["--help", "--no-such-option", "--preset no.yaml"])
+def test_help_and_usage_errors_wait_for_no_slow_import(tmp_path: Path, name: str, typed: str) -> None:
+    if "preset" in typed and name != "train.py":
+        pytest.skip("only train.py reads presets")
+    for module in SLOW:
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('imported')")
+    command = [sys.executable, str(ROOT / "scripts" / name), *typed.split()]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == (0 if typed == "--help" else 2), done.stderr
+    assert done.stdout.startswith("usage: ") or done.stderr.startswith("error: ")
+
+
+def test_what_scripts_write_by_default_is_ignored_by_git() -> None:
+    written = [
+        parse_prediction("", ["a.jpg"]).out / "a_depth.png",
+        parse_inspection("", []).out,
+        Path("visualization.rrd"),  # of visualize.py, where it is told nothing else
+        RUNS / "a" / "last.pt",
+    ]
+    command = ["git", "check-ignore", *map(str, written)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode > 1:
+        pytest.skip("no git checkout")
+    assert done.stdout.splitlines() == [str(path) for path in written]
 
 
 def test_help_shows_every_default(parser: argparse.ArgumentParser) -> None:

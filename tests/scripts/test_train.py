@@ -1,17 +1,19 @@
 """Whole runs on tiny settings, as subprocesses from another folder."""
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Script, SmallDisk, wavy_frame, write_depth
+from conftest import ROOT, Script, SmallDisk, wavy_frame, write_depth
 from PIL import Image
 
-from _options import make_training_parser
+from _options import training_parser
 from train import choose_augmentation
 
 from src.data.augment import Augmentation
@@ -63,12 +65,12 @@ def test_a_run_leaves_all_it_promises_and_can_be_evaluated_and_repeated(
     ],
 )
 def test_rooms_stay_whole_unless_asked(kind: str, typed: list[str], zoom: float) -> None:
-    options = make_training_parser("a test").parse_args(typed)
+    options = training_parser("a test").parse_args(typed)
     assert choose_augmentation(options, kind) == Augmentation(zoom=zoom)
 
 
 def test_without_augment_nothing_changes() -> None:
-    options = make_training_parser("a test").parse_args(["--zoom", "0.5"])
+    options = training_parser("a test").parse_args(["--no-augment"])
     assert choose_augmentation(options, "nyu") == Augmentation.none()
 
 
@@ -143,6 +145,69 @@ def test_a_users_own_pairs(script_inside: Script, nyu_folder: Path, tmp_path: Pa
     assert "--depth-scale" in done.stderr
 
 
+def test_all_pairs_can_be_trained_on_and_then_nothing_is_scored(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    pairs = nyu_folder / "nyu_data" / "pairs.csv"
+    pairs.write_text((nyu_folder / "nyu_data/data/nyu2_train.csv").read_text())
+    arguments = ("--data", "csv", "--data-dir", pairs, "--depth-scale", 25.5, "--validation", 0)
+    done = script_inside("train.py", *arguments, "--out", "run", "--epochs", 1, "--batch-size", 9)
+    assert "18 training frames" in done.stdout
+    assert "--validation 0: no frames were held out of the csv, so nothing is scored." in done.stdout
+    assert "predict.py photo.jpg --checkpoint run/best.pt" in done.stdout
+    # Validation that begins later judges anew.
+    script_inside("train.py", "--resume", "run", "--validation", 0.2, "--epochs", 2)
+    about = torch.load(tmp_path / "run" / "best.pt", weights_only=True)["about"]
+    assert about["epoch"] == 2 and "rmse_m" in about["validation"]
+
+
+def test_half_precision_from_the_first_step_to_the_score_and_across_types(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    common = ("--limit", 2, "--batch-size", 2, "--ema", 0.9, "--swa", 0.01, "--device", "cpu")
+    script_inside("train.py", "--data-dir", nyu_folder, "--out", run, *common, "--epochs", 1, "--amp", "fp16")
+    content = torch.load(run / "last.pt", weights_only=True)
+    assert content["progress"]["scaler"]["scale"] > 0
+    assert content["swa"] and content["progress"]["swa"]["n_averaged"] == 1  # the smallest share is one step
+    result = json.loads((run / "evaluation-nyu-test.json").read_text())
+    assert result["precision"] == "float32"
+    assert result["device"].endswith("threads")
+    for epochs, amp in ((2, "bf16"), (3, "fp16")):
+        done = script_inside("train.py", "--resume", run, "--epochs", epochs, "--amp", amp)
+        assert "not bit for bit" in done.stdout
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert all(np.isfinite(line["train_loss"]) for line in lines)
+
+
+def test_machines_that_found_unlike_data_stop(
+    nyu_folder: Path, tmp_path: Path, offline: dict[str, str], unused_port: int
+) -> None:
+    """One has NYU in kagglehub's cache; the other would train on rooms, with gradients of both in each step."""
+    version = tmp_path / "kagglehub" / "datasets" / "soumikrakshit" / "nyu-depth-v2"
+    (version / "versions").mkdir(parents=True)
+    (version / "1.complete").touch()
+    nyu_folder.rename(version / "versions" / "1")
+    machines = []
+    for rank in (0, 1):
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": unused_port, "WORLD_SIZE": 2, "RANK": rank}
+        environment = {**os.environ, **offline, **{key: str(value) for key, value in place.items()}}
+        environment |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "OMP_NUM_THREADS": "1"}
+        if rank == 0:
+            environment["KAGGLEHUB_CACHE"] = str(tmp_path / "kagglehub")
+        command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--limit", "4", "--device", "cpu"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        machines.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+    for machine in machines:
+        _, said = machine.communicate(timeout=200)
+        assert machine.returncode == 2, said
+        (line,) = (line for line in said.splitlines() if line.startswith("error: "))
+        assert "got different data" in line
+        assert "process 0: nyu, 4 frames" in line and "process 1: rooms, 4 frames" in line
+    assert not (tmp_path / "runs").exists()
+
+
 MISTAKES = {
     "no data there": (["--data-dir", "nowhere"], "no NYU there"),
     "not a number": (["--lr", "abc"], "got 'abc', expected a number above 0"),
@@ -153,6 +218,7 @@ MISTAKES = {
     "missing checkpoint": (["--resume", "no.pt"], "no such checkpoint"),
     "all frozen": (["--freeze", "7", "--data-dir", "{nyu}"], "--freeze 7: the encoder has 7 stages"),
     "no csv": (["--data", "csv"], "expected a csv file"),
+    "nothing to resume": (["--resume", "auto"], "no run in runs/ to resume"),
 }
 
 
@@ -169,6 +235,13 @@ def test_a_mistake_costs_one_line_and_leaves_nothing(
     assert message.lower() in done.stderr.lower()
     assert done.stderr.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_epoch_without_a_step_is_refused(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    arguments = ("--accumulate", 9, "--batch-size", 4, "--limit", 8, "--data-dir", nyu_folder, "--out", "run")
+    done = script_inside("train.py", *arguments, status=2)
+    assert "--accumulate 9: an epoch has 2 batches, so no step would be made" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def write_csv(folder: Path, damage: str) -> Path:

@@ -78,7 +78,7 @@ def test_mistakes_cost_one_line(script_inside: Script, nyu_folder: Path, tmp_pat
         (("a.pt", "b.safetensors"), "got 2 checkpoints, expected at most one"),
         (("film.mp4",), "film.mp4: got a film or webcam, expected photos. Films go to scripts/predict.py."),
         (("0",), "0: got a film or webcam"),
-        (("bad.jpg", "--data", "nyu"), "got photos and --data, expected one of them"),
+        (("bad.jpg", "--data", "nyu"), "argument --data: has no effect on photos"),
         (("bad.jpg",), "visualization.rrd: not written, since there is no frame to show."),
         (("relative.pt", "--data-dir", nyu_folder), "learnt relative depth, and a cloud needs metres"),
         (("--data-dir", nyu_folder, "--save", "film.mp4/x.rrd"), "cannot be written"),

@@ -14,14 +14,16 @@ from torch import nn
 
 from src.training import distributed
 
+two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no two CUDA GPUs here")
 
-@pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes got."""
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=two_gpus)])
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes got: by Gloo on the CPU, by NCCL and SyncBatchNorm on two GPUs."""
     folder = tmp_path_factory.mktemp("ranks")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*launch, ranks.__file__, str(folder)]
+    command = [*launch, ranks.__file__, str(folder), request.param]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout == "heard from 0\n"
@@ -56,6 +58,14 @@ def test_processes_agree_share_and_add_up(together: list[dict[str, Any]]) -> Non
         assert each["shared"] == "from 0"
         assert (each["total"], each["mean"]) == ([2, 1], [1, 0.5])
         assert each["first came first"]
+        agreed, refused = each["refused"]
+        assert agreed == ""
+        assert refused.startswith("torchrun: got different data, expected the same in all processes.")
+        assert "process 0: nyu; process 1: rooms" in refused
+
+
+def test_norms_of_frozen_stages_stay_frozen_in_several_processes(together: list[dict[str, Any]]) -> None:
+    assert [each["frozen norms in training"] for each in together] == [[], []]
 
 
 def test_processes_that_come_back_meet_under_a_new_name_not_at_what_the_dead_ones_left() -> None:

@@ -256,11 +256,44 @@ def test_precision_follows_the_device() -> None:
     assert choose_precision("cpu", "auto") == CPU
     assert choose_precision("cpu", "bf16").dtype is torch.bfloat16
     assert choose_precision("auto", "off").dtype is None
-    with pytest.raises(UserError, match="fp16: needs a CUDA GPU"):
-        choose_precision("cpu", "fp16")
+    assert choose_precision("cpu", "fp16").dtype is torch.float16
+    assert choose_precision("cpu", "fp16").exact == CPU
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="--device cuda"):
             choose_precision("cuda", "auto")
+
+
+T4_BUILD = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "built_for", "runs"),
+    [
+        ("Tesla P100-PCIE-16GB", (6, 0), T4_BUILD, False),
+        ("Tesla T4", (7, 5), T4_BUILD, True),
+        ("NVIDIA L4", (8, 9), T4_BUILD, True),  # the machine code of sm_86 runs there
+        ("a GPU of tomorrow", (13, 0), T4_BUILD, False),
+        ("a GPU of tomorrow", (13, 0), [*T4_BUILD, "compute_120"], True),  # compiled there from PTX
+        ("Tesla P100-PCIE-16GB", (6, 0), [*T4_BUILD, "compute_120"], False),
+        ("NVIDIA H100", (9, 0), ["sm_90a"], True),
+        ("another maker's", (9, 0), ["gfx90a"], True),
+    ],
+)
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_gpu_without_kernels_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, device: str, name: str, capability: tuple, built_for: list, runs: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
+    if runs:
+        assert choose_precision(device, "off").device.type == "cuda"
+        return
+    with pytest.raises(UserError, match=rf"no kernels for {name} \(sm_{capability[0]}0\), .*--device cpu") as caught:
+        choose_precision(device, "off")
+    assert "\n" not in str(caught.value)
+    assert choose_precision("cpu", "off") == CPU
 
 
 def test_swa_takes_in_the_steps_after_its_start_and_measures_its_own_statistics() -> None:
@@ -280,3 +313,23 @@ def test_swa_takes_in_the_steps_after_its_start_and_measures_its_own_statistics(
         means = [judged[0](one.image).mean() for one in batches]
     assert judged[1].running_mean.item() == pytest.approx(torch.stack(means).mean().item(), abs=1e-5)
     assert state.weights()["swa"] is not None
+
+
+@pytest.mark.parametrize("keeps_norms", [True, False])
+def test_norms_that_keep_their_statistics_keep_them_in_swa(keeps_norms: bool) -> None:
+    network = DepthNet(pretrained=False)
+    network.encoder.keeps_norms = keeps_norms
+    network.encoder.freeze(0 if keeps_norms else 2)
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.fill_(0.25)
+    state = make_state(network)
+    state.swa, state.swa_start = make_swa(network), 0
+    batches = [batch(seed, count=2, size=64) for seed in range(2)]
+    train(state, batches)
+    judged = settle_swa(state, batches, CPU)
+    kept = judged.encoder if keeps_norms else judged.encoder.body.blocks[:2]
+    norms = {key: value for key, value in kept.state_dict().items() if key.endswith("running_mean")}
+    assert len(norms) > 5
+    assert all((value == 0.25).all() for value in norms.values())
+    assert not (judged.inception.open[1].running_mean == 0.25).any()
+    assert all(module.track_running_stats for module in judged.modules() if isinstance(module, nn.BatchNorm2d))

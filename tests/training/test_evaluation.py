@@ -10,8 +10,12 @@ from torch import nn
 from src.conventions import UserError
 from src.training.engine import Precision
 from src.training.evaluation import COLUMNS, evaluate, format_table, rank, summarize_scores, write_csv, write_json
+from src.training.metrics import mean_map
 
 CPU = Precision(torch.device("cpu"), None)
+
+
+MEAN = mean_map([torch.full((56, 56), 3.0), torch.full((56, 56), 5.0)])
 
 
 class Sample(NamedTuple):
@@ -39,7 +43,7 @@ def samples() -> list[Sample]:
 
 
 def test_flip_averaging_is_the_mean_with_the_mirror_image() -> None:
-    first = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU)[0]
+    first = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU, mean_map=MEAN)[0]
     assert first.flipped["eigen"]["rmse_m"] == pytest.approx(0, abs=1e-5)  # 0.3 everywhere
     assert first.plain["eigen"]["rmse_m"] == pytest.approx(1, abs=0.05)
 
@@ -47,11 +51,11 @@ def test_flip_averaging_is_the_mean_with_the_mirror_image() -> None:
 def test_a_frame_without_truth_is_named() -> None:
     empty = samples()[0]._replace(name="dark.png", truth_m=torch.zeros(480, 640))
     with pytest.raises(UserError, match=r"dark\.png: got a frame without one measured pixel"):
-        evaluate(LeftRight(), [empty], unit_m=10.0, precision=CPU)
+        evaluate(LeftRight(), [empty], unit_m=10.0, precision=CPU, mean_map=MEAN)
 
 
 def test_the_result_has_every_protocol_as_plain_numbers(tmp_path: Path) -> None:
-    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU)
+    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU, mean_map=MEAN)
     result = summarize_scores(scores, data="rooms", checkpoint="best.pt")
     write_json(tmp_path / "new" / "result.json", result)
     read = json.loads((tmp_path / "new" / "result.json").read_text())
@@ -65,20 +69,34 @@ def test_the_result_has_every_protocol_as_plain_numbers(tmp_path: Path) -> None:
     assert "eigen_median, flipped" in format_table(read)
 
 
+def test_the_mean_map_stands_beside_the_protocols_that_say_little_without_it() -> None:
+    result = summarize_scores(evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU, mean_map=MEAN))
+    # The map says 4 m everywhere; the frames are 3, 2.9 and 9 m far.
+    squares = [(4 - depth_m) ** 2 / 100 for depth_m in (3.0, 2.9, 9.0)]
+    assert result["protocols_mean_map"]["metric10"]["mse"] == pytest.approx(sum(squares) / 3, rel=1e-5)
+    assert result["protocols_mean_map"]["relative"]["mse"] == pytest.approx(0, abs=1e-9)
+    lines = format_table(result).splitlines()
+    (beside,) = (line for line in lines if line.startswith("metric10, mean map"))
+    assert beside.endswith(f"{sum(squares) / 3:9.4f}")
+    relative = summarize_scores(evaluate(LeftRight(), samples(), unit_m=None, precision=CPU, mean_map=MEAN))
+    assert "relative, mean map" in format_table(relative)
+    assert "metric10" not in format_table(relative)
+
+
 def test_a_relative_network_has_no_metres() -> None:
-    scores = evaluate(LeftRight(), samples(), unit_m=None, precision=CPU)
+    scores = evaluate(LeftRight(), samples(), unit_m=None, precision=CPU, mean_map=MEAN)
     assert set(summarize_scores(scores)["protocols"]) == {"relative", "eigen_median"}
     assert [index for _, index in rank(scores)]
 
 
 def test_best_median_and_worst_are_ranked_by_error() -> None:
-    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU)
+    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU, mean_map=MEAN)
     assert [index for _, index in rank(scores)] == [1, 0, 2] or [index for _, index in rank(scores)] == [0, 1, 2]
     assert rank(scores)[2][0].startswith("worst: rmse_m 6")
 
 
 def test_the_csv_has_a_row_per_image(tmp_path: Path) -> None:
-    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU)
+    scores = evaluate(LeftRight(), samples(), unit_m=10.0, precision=CPU, mean_map=MEAN)
     write_csv(tmp_path / "images.csv", scores)
     rows = list(csv.DictReader((tmp_path / "images.csv").open()))
     assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]

@@ -13,7 +13,7 @@ from torch import nn
 from src.conventions import UserError
 from src.training import checkpoint
 from src.training.interruption import Interruption, Stopped
-from src.training.keeper import Keeper, find_newest, load_newest, parse_every
+from src.training.keeper import Keeper, find_newest, load_newest
 from src.training.optim import make_optimizer, make_schedule
 from src.training.state import State
 
@@ -37,17 +37,6 @@ def step(keeper: Keeper, count: int = 1) -> None:
 
 def saved(path: Path) -> int:
     return checkpoint.load(path)["progress"]["batch"]
-
-
-@pytest.mark.parametrize(("text", "expected"), [("500", (500, None)), ("10m", (None, 600)), ("0.5m", (None, 30))])
-def test_how_often_is_read(text: str, expected: tuple) -> None:
-    assert parse_every(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "0", "-3", "m", "0m", "1.5", "infm", "nanm", "10 h"])
-def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_every(text)
 
 
 def test_it_saves_every_few_steps_and_keeps_the_state_before(tmp_path: Path) -> None:
@@ -136,6 +125,20 @@ def test_without_validation_the_newest_weights_are_the_best(tmp_path: Path) -> N
         keeper.state.end_epoch()
         assert keeper.judge({}, "raw")
     assert keeper.judge({}, "swa")
+    # Validation that begins later, in a resumed run, has no error to beat yet.
+    assert keeper.judge({"rmse_m": 0.9}, "raw")
+    assert not keeper.judge({"rmse_m": 0.95}, "raw")
+
+
+def test_averaged_weights_that_lose_leave_the_last_state_its_own_name(tmp_path: Path) -> None:
+    keeper = make_keeper(tmp_path)
+    assert keeper.judge({"rmse_m": 0.5}, "ema")
+    assert not keeper.judge({"rmse_m": 0.6}, "swa")
+    keeper.save()
+    about = checkpoint.load(tmp_path / "last.pt")["about"]
+    assert (about["weights"], about["validation"]) == ("ema", {"rmse_m": 0.5})
+    assert keeper.judge({"rmse_m": 0.4}, "swa")
+    assert checkpoint.load(tmp_path / "best.pt")["about"]["weights"] == "swa"
 
 
 def test_a_damaged_newest_state_is_named_and_the_one_before_taken(

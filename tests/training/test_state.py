@@ -1,3 +1,4 @@
+import math
 from collections import OrderedDict
 from pathlib import Path
 
@@ -23,6 +24,23 @@ def test_the_averaged_network_is_judged_where_there_is_one() -> None:
     assert make(ema=False).judged.__class__ is nn.Conv2d
     state = make(ema=True)
     assert state.judged is not state.network
+
+
+def test_a_run_goes_on_in_another_type() -> None:
+    def scaled(enabled: bool) -> State:
+        state = make(ema=True)
+        state.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=enabled)
+        return state
+
+    exact, half = scaled(False), scaled(True)
+    half.restore({**exact.weights(), "progress": exact.progress()})
+    assert half.scaler.get_scale() == 8
+    half.scaler.scale(torch.zeros(1))  # which brings its scale to the device
+    half.scaler.update(2.0)
+    exact.restore({**half.weights(), "progress": half.progress()})
+    again = scaled(True)
+    again.restore({**half.weights(), "progress": half.progress()})
+    assert again.scaler.get_scale() == 2
 
 
 def test_a_run_without_average_goes_on_with_one_and_back() -> None:
@@ -63,6 +81,20 @@ def test_an_swa_goes_on_where_it_was_and_is_shown_only_when_settled() -> None:
     new.swa.update_parameters(new.network)
     new.swa_settled = True
     assert new.weights()["swa"]["weight"].item() == pytest.approx(4)
+
+
+def test_an_swa_that_took_in_no_step_is_not_shown() -> None:
+    state = make(ema=False)
+    state.swa, state.swa_settled = make_swa(state.network), True
+    assert not state.has_swa
+    assert state.weights()["swa"] is None
+
+
+def test_what_older_versions_kept_as_best_without_validation_is_no_error_to_beat() -> None:
+    old, new = make(ema=False), make(ema=False)
+    old.best = -7.0
+    new.restore({**old.weights(), "progress": old.progress()})
+    assert new.best == math.inf
 
 
 def test_an_epoch_ends_where_the_next_one_begins() -> None:

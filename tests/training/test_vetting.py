@@ -21,8 +21,9 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch.amp.grad_scaler import GradScaler
 
+from src.choices import OPTIMIZERS
 from src.training import vetting
-from src.training.optim import OPTIMIZERS, make_optimizer, make_schedule, make_swa
+from src.training.optim import make_optimizer, make_schedule, make_swa
 from src.training.vetting import vetted
 
 ROOT = Path(__file__).resolve().parents[2]

