@@ -74,5 +74,6 @@ def decode(frames: Pairs, sizes: Sizes, options: Namespace) -> Packed:
 
 
 def bar_options() -> dict[str, Any]:
-    """Redraw progress bars often where somebody watches, rarely in a log file; only the first process has one."""
-    return {"unit": " img", "mininterval": 0.2 if sys.stderr.isatty() else 30, "disable": not is_first()}
+    """Redraw progress bars often on a terminal, rarely in a log file or notebook; only the first process has one."""
+    on_terminal = sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ  # Jupyter's `!` looks like a terminal
+    return {"unit": " img", "mininterval": 0.2 if on_terminal else 30, "disable": not is_first()}

@@ -57,6 +57,7 @@ def main() -> None:
     if options.side:
         print(json.dumps(measure_ours(options) if options.side == "ours" else measure_plain(options)))
         return
+    choose_precision("auto", "auto")  # a GPU that cannot be used is named here, not by each measurement
     with tempfile.TemporaryDirectory() as folder:
         if options.frames is None:
             options.frames = Path(folder)

@@ -40,6 +40,9 @@ def main() -> None:
     precision = choose_precision(options.device, options.amp)
     opened = open_network(options.checkpoint, options.weights, precision)
     data = open_its_data(opened, options)
+    trained_on = opened.about["options"].get("data_dir")
+    if data.kind == "csv" and options.split == "test" and str(data.root.resolve()) == trained_on:
+        print("This csv is the one of the training: most of its rows were trained on. --split val scores the others.")
     report(
         opened.network,
         opened.about,

@@ -117,7 +117,7 @@ def draw(runs: list[Run], frames: Any, options: Namespace) -> None:
             charts[what] = curves
     draw_curves(charts, options.out / "curves.png")
 
-    precision = choose_precision(options.device, options.amp)
+    precision = choose_precision(options.device, "off")
     indices = sorted({len(frames) * place // (2 * FRAMES_SHOWN) for place in range(1, 2 * FRAMES_SHOWN, 2)})
     seen: dict[int, list[Any]] = {index: [] for index in indices}
     for trained in runs:

@@ -141,6 +141,8 @@ def test_a_users_own_pairs(script_inside: Script, nyu_folder: Path, tmp_path: Pa
     arguments = ("--data", "csv", "--data-dir", pairs, "--depth-scale", 25.5, "--validation", 0.2)
     script_inside("train.py", *arguments, "--out", run, "--epochs", 1, "--accumulate", 2, "--batch-size", 4)
     assert json.loads((run / "evaluation-csv-val.json").read_text())["count"] == 6
+    assert "most of its rows were trained on" in script_inside("evaluate.py", run / "best.pt").stdout
+    assert "most of its rows" not in script_inside("evaluate.py", run / "best.pt", "--split", "val").stdout
     done = script_inside("train.py", "--data", "csv", "--data-dir", pairs, "--out", tmp_path / "no-unit", status=2)
     assert "--depth-scale" in done.stderr
 
