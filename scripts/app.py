@@ -7,7 +7,9 @@ Nothing leaves the machine, and no photo stays on its disk.
 
 from __future__ import annotations
 
-from _options import parse_page
+from _root import ROOT, run
+
+from src.cli.options import parse_page
 
 if __name__ == "__main__":
     parse_page(__doc__)  # --help and usage errors are answered before the imports that take seconds
@@ -26,9 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from _network import Opened, describe_scores, estimate, open_network
-from _root import ROOT, run
-
+from src.cli.network import Opened, describe_scores, estimate, open_network
 from src.conventions import UserError
 from src.data.photos import Photo, make_photo, read_photo, shrink_photo
 from src.training.engine import Precision, choose_precision

@@ -8,7 +8,9 @@ and runs the three decoders one after the other. Each measurement is a process o
 
 from __future__ import annotations
 
-from _options import parse_benchmark
+from _root import run
+
+from src.cli.options import parse_benchmark
 
 if __name__ == "__main__":
     parse_benchmark(__doc__)  # --help and usage errors are answered before the imports that take seconds
@@ -29,17 +31,15 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from _root import run
-
-from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS
+from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS, Batch
 from src.data.augment import Augmentation, augment
 from src.data.batches import TrainingBatches
 from src.data.frame import shrink_depth, shrink_image
 from src.data.nyu import open_nyu
-from src.data.packed import TRAINING_SIZES, Batch, pack
-from src.data.rooms import RoomPairs
+from src.data.packed import TRAINING_SIZES, pack
 from src.network import DepthNet
 from src.network.bifpn import BiFPN
+from src.rooms.rooms import RoomPairs
 from src.training.allocator import keep_freed_memory
 from src.training.engine import Units, choose_precision, train_epoch
 from src.training.losses import make_target, mse

@@ -5,16 +5,16 @@ python scripts/export.py runs/…/best.pt
 
 from __future__ import annotations
 
-from _options import parse_export
+from _root import run
+
+from src.cli.options import parse_export
 
 if __name__ == "__main__":
     parse_export(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
-from _data import open_data
-from _network import open_network
-from _root import run
-from evaluate import report
-
+from src.cli.data import open_data
+from src.cli.network import open_network
+from src.cli.report import report
 from src.training import checkpoint
 from src.training.engine import choose_precision
 

@@ -5,7 +5,9 @@ python scripts/inspect_data.py --data nyu --data-dir path/to/nyu
 
 from __future__ import annotations
 
-from _options import parse_inspection
+from _root import run
+
+from src.cli.options import parse_inspection
 
 if __name__ == "__main__":
     parse_inspection(__doc__)  # --help and usage errors are answered before the imports that take seconds
@@ -15,12 +17,9 @@ from functools import partial
 import numpy as np
 from tqdm import tqdm
 
-from _data import bar_options, open_data
-from _root import run
-
 from src.choices import SPLITS
-from src.conventions import UserError
-from src.data.frame import Pairs
+from src.cli.data import bar_options, open_data
+from src.conventions import Pairs, UserError
 from src.data.survey import Survey, survey
 from src.viewing.figures import draw_contact_sheet
 

@@ -5,7 +5,9 @@ python scripts/predict.py photo.jpg
 
 from __future__ import annotations
 
-from _options import parse_prediction
+from _root import run
+
+from src.cli.options import parse_prediction
 
 if __name__ == "__main__":
     parse_prediction(__doc__)  # --help and usage errors are answered before the imports that take seconds
@@ -21,10 +23,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from _data import bar_options
-from _network import Opened, estimate, open_network
-from _root import run
-
+from src.cli.data import bar_options
+from src.cli.network import Opened, estimate, open_network
 from src.conventions import UserError
 from src.data.frame import shrink_image
 from src.data.photos import find_inputs, is_video, make_photo, read_photo

@@ -5,7 +5,9 @@ python scripts/sweep.py --data nyu --data-dir path/to/nyu
 
 from __future__ import annotations
 
-from _options import KINDS_WITH, parse_sweep
+from _root import run
+
+from src.cli.options import KINDS_WITH, parse_sweep
 
 if __name__ == "__main__":
     parse_sweep(__doc__)  # --help and usage errors are answered before the imports that take seconds
@@ -19,16 +21,14 @@ from typing import Any
 
 import yaml
 
-from _data import open_data
-from _parsing import as_preset, as_tokens, read_preset
-from _root import run
-from evaluate import compare
-
+from src.cli.data import open_data
+from src.cli.parsing import as_preset, as_tokens, read_preset
+from src.cli.report import compare
 from src.conventions import UserError
 from src.files import whole_file
 from src.network import rebuild
+from src.scoring.comparison import Run, conclude, tabulate, tabulate_beside_original
 from src.training import checkpoint
-from src.training.comparison import Run, conclude, tabulate, tabulate_beside_original
 from src.training.engine import choose_precision
 from src.viewing.figures import Curve, draw_curves, draw_models
 from src.viewing.page import write_page

@@ -5,7 +5,9 @@ python scripts/train.py --lr 2e-3 --augment
 
 from __future__ import annotations
 
-from _options import parse_training, training_parser
+from _root import run
+
+from src.cli.options import parse_training, training_parser
 
 if __name__ == "__main__":
     parse_training(__doc__)  # --help and usage errors are answered before the imports that take seconds
@@ -26,18 +28,15 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from _data import bar_options, decode, describe_frames, open_data
-from _parsing import as_preset
-from _resume import as_typed, choose_run, go_on, how_to_go_on, make_network, name_folder
-from _root import run
-from evaluate import compare, report
-
-from src.conventions import UserError
+from src.cli.data import bar_options, decode, describe_frames, open_data
+from src.cli.parsing import as_preset
+from src.cli.report import compare, report
+from src.cli.resume import as_typed, choose_run, go_on, how_to_go_on, make_network, name_folder
+from src.cli.sources import Data
+from src.conventions import Batch, Pairs, UserError
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
-from src.data.frame import Pairs
-from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Batch
-from src.data.sources import Data
+from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES
 from src.network import rebuild, summarize
 from src.training import checkpoint, distributed
 from src.training.allocator import keep_freed_memory

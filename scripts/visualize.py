@@ -5,7 +5,9 @@ python scripts/visualize.py runs/…/best.pt --data nyu --save nyu.rrd
 
 from __future__ import annotations
 
-from _options import parse_visualization
+from _root import run
+
+from src.cli.options import parse_visualization
 
 if __name__ == "__main__":
     parse_visualization(__doc__)  # --help and usage errors are answered before the imports that take seconds
@@ -18,10 +20,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from _data import bar_options
-from _network import Opened, estimate, open_its_data, open_network
-from _root import run
-
+from src.cli.data import bar_options
+from src.cli.network import Opened, estimate, open_its_data, open_network
 from src.conventions import NYU_INTRINSICS, UserError
 from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo, shrink_photo
 from src.training.engine import Precision, choose_precision

@@ -1,15 +1,20 @@
-"""Depth from one photo: the map of the house. Imports go strictly downward.
+"""Depth from one photo: the map of the packages. Imports go strictly downward.
 
-scripts        the story: parse, build, run, report; only they know every wing
--------------  ------------------------------------------------------------------
-src.network    photo -> depth: encoder, three BiFPN decoders, inception, output
-src.data       files and generated rooms -> batches of photo, depth and mask
-src.training   losses, measures, optimiser, the loop, checkpoints, the run's log
-src.viewing    arrays -> pictures, films, point clouds, 3-D recordings
--------------  ------------------------------------------------------------------
-src.conventions    sizes, the depth range, the camera, the user's error
-src.files          files that appear whole or not at all
+scripts, notebooks   parse, build, run, report
+-------------------  ------------------------------------------------------------------------
+src.cli              what scripts share: options, presets, data and networks, resume, the report
+-------------------  ------------------------------------------------------------------------
+src.network          photo -> depth: encoder, three BiFPN decoders, inception, output; weights
+src.rooms            generated rooms: scenes, materials, light, camera, compiled kernels
+src.data             files -> batches: NYU, csv, packing, augmentation, photos and videos
+src.training         losses, optimiser, the loop, state and checkpoints, processes
+src.scoring          metrics by protocol, results, several runs side by side
+src.viewing          arrays -> pictures, films, point clouds, 3-D recordings
+-------------------  ------------------------------------------------------------------------
+src.conventions      sizes, the depth range, the camera, frames and batches, the user's error
+src.choices          the values that options take
+src.files            files that appear whole or not at all
 
-The four wings do not import one another: the loop receives a module and batches,
-the pictures receive arrays. `tests/test_floors.py` enforces this map.
+The packages of the middle layer do not import one another: the loop receives a module and
+batches, the pictures receive arrays. `tests/test_layers.py` enforces this map.
 """

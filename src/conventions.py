@@ -1,11 +1,16 @@
-"""The words that every wing shares: sizes, ranges, the camera, and the one error a user may see."""
+"""What all packages share: sizes, ranges, the camera, frames and batches, and the one error a user may see."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # torch takes a second to import
+    from torch import Tensor
 
 IMAGE_SIZE_PX = 224
 """Side of the square RGB input."""
@@ -19,7 +24,7 @@ MAX_DEPTH_M = 10.0
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message says what was got, what was expected, what to do."""
+    """A mistake that the user can fix. The message says what was got, what was expected, what to do."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +75,68 @@ class Intrinsics:
 
 NYU_INTRINSICS = Intrinsics(518.86, 519.47, 325.58, 253.74, 640, 480)
 """The Kinect's RGB camera, from the toolbox of Silberman et al., ECCV 2012."""
+
+
+class Frame(NamedTuple):
+    """A photo and, at each of its pixels, the distance along the optical axis.
+
+    **Shape**: image (H, W, 3) uint8; depth_m (H, W) float32; valid (H, W) bool.
+    **Units**: metres; 0 where nothing was measured. `valid` marks the pixels to learn from.
+    """
+
+    image: NDArray[np.uint8]
+    depth_m: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+class Pairs(Protocol):
+    """What every source of frames offers: names, scenes, and the frames themselves, in order."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """One per frame, for messages and result files."""
+
+    @property
+    def scenes(self) -> Sequence[str]:
+        """One per frame: frames of one scene are near-copies and never straddle a split."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the frames change, so that nothing stale is read from the cache."""
+
+    @property
+    def identity(self) -> str:
+        """Tell the same frames on another machine, where their files have other times and another root."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Frame: ...
+
+    def encoding(self, index: int) -> str:
+        """Say how the depth of one frame is stored."""
+
+
+class Batch(NamedTuple):
+    """A batch of photos and their depth, as training takes it.
+
+    **Shape**: image (B, 3, H, W); depth_m (B, 1, h, w) float32; valid (B, 1, h, w) bool.
+    **Units**: RGB uint8 or float in [0, 1]; metres, 0 where invalid.
+    """
+
+    image: Tensor
+    depth_m: Tensor
+    valid: Tensor
+
+
+class Sample(NamedTuple):
+    """One frame as evaluation wants it: small for the network and the protocols at 56x56, whole for `eigen`.
+
+    **Shape**: image (1, 3, 224, 224) uint8, truth_m (H, W), small_truth_m (56, 56).
+    **Units**: metres; 0 where nothing was measured, in the small truth also beyond 10 m. NYU's in-painted border
+    counts as measured, as in the work that is compared with; the Eigen crop leaves it out anyway.
+    """
+
+    name: str
+    image: Tensor
+    truth_m: Tensor
+    small_truth_m: Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS, Intrinsics
-from src.data.raycast import Box, Piece
-from src.data.textures import Material
+from src.rooms.raycast import Box, Piece
+from src.rooms.textures import Material
 
 GREY = Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 MILLIMETRE = 1e-3

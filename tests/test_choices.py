@@ -4,7 +4,7 @@ import pytest
 
 from src import choices
 from src.choices import parse_every
-from src.data.ablation import INGREDIENTS
+from src.rooms.ablation import INGREDIENTS
 from src.training.losses import LOSSES
 
 

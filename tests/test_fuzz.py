@@ -28,8 +28,8 @@ from PIL import Image
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from _options import make_training_parser, read_preset
-
+from src.cli.options import training_parser
+from src.cli.parsing import read_preset
 from src.conventions import UserError
 from src.data.frame import FORMATS, read_depth, read_rgb
 from src.data.listing import ListedPairs, read_rows
@@ -262,7 +262,7 @@ def test_lists(folder: Path, content: bytes) -> None:
         assert frame is None or frame.image.max() == 100  # and not the secret's 255
 
 
-PARSER = make_training_parser("")
+PARSER = training_parser("")
 FLAGS = sorted(vars(PARSER.parse_args([])))
 SCALARS = (
     st.sampled_from(["auto", "../x.yaml", "1e3", "0x10", "10m", "50%", "-1", "--lr", "", "\0", "\x1b[2J", "a\nb"])

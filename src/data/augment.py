@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX
-from src.data.packed import Batch
+from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch
 
 
 class Augmentation(NamedTuple):

@@ -6,18 +6,16 @@ import atexit
 import multiprocessing
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
-from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, MAX_DEPTH_M, UserError
+from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, MAX_DEPTH_M, Batch, Frame, Pairs, Sample, UserError
 from src.data.allowance import Allowance
 from src.data.augment import Augmentation, augment
-from src.data.frame import Frame, Pairs, shrink_depth, shrink_image
-from src.data.packed import Batch, Packed
+from src.data.frame import shrink_depth, shrink_image
+from src.data.packed import Packed
 
 GRACE_S = 60
 """How long a worker outlives SIGTERM."""
@@ -108,20 +106,6 @@ class ValidationBatches:
     def __iter__(self) -> Iterator[Batch]:
         for batch in _load(self.packed, self._plan, self.device, self.workers):
             yield batch._replace(image=batch.image.float() / 255)
-
-
-class Sample(NamedTuple):
-    """One frame as evaluation wants it: small for the network and the protocols at 56x56, whole for `eigen`.
-
-    **Shape**: image (1, 3, 224, 224) uint8, truth_m (H, W), small_truth_m (56, 56).
-    **Units**: metres; 0 where nothing was measured, in the small truth also beyond 10 m. NYU's in-painted border
-    counts as measured, as in the work that is compared with; the Eigen crop leaves it out anyway.
-    """
-
-    name: str
-    image: Tensor
-    truth_m: Tensor
-    small_truth_m: Tensor
 
 
 def make_sample(name: str, frame: Frame) -> Sample:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,45 +27,6 @@ LONGEST_SIDE_PX = 65_535
 
 class Refused(UserError):
     """A file that must not be read at all, such as one outside of the data root: never skipped, it ends the run."""
-
-
-class Frame(NamedTuple):
-    """A photo and, at each of its pixels, the distance along the optical axis.
-
-    **Shape**: image (H, W, 3) uint8; depth_m (H, W) float32; valid (H, W) bool.
-    **Units**: metres; 0 where nothing was measured. `valid` marks the pixels to learn from.
-    """
-
-    image: NDArray[np.uint8]
-    depth_m: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-
-
-class Pairs(Protocol):
-    """What every source of frames offers: names, scenes, and the frames themselves, in order."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """One per frame, for messages and result files."""
-
-    @property
-    def scenes(self) -> Sequence[str]:
-        """One per frame: frames of one scene are near-copies and never straddle a split."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the frames change, so that nothing stale is read from the cache."""
-
-    @property
-    def identity(self) -> str:
-        """Tell the same frames on another machine, where their files have other times and another root."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Frame: ...
-
-    def encoding(self, index: int) -> str:
-        """Say how the depth of one frame is stored."""
 
 
 def open_image(path: Path) -> Image.Image:

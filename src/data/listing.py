@@ -14,8 +14,8 @@ from typing import NamedTuple, NoReturn, TextIO
 
 import numpy as np
 
-from src.conventions import UserError
-from src.data.frame import Frame, Pairs, Refused, read_depth, read_rgb
+from src.conventions import Frame, Pairs, UserError
+from src.data.frame import Refused, read_depth, read_rgb
 
 FULL_SCALE = {8: 255.0, 16: 65535.0}
 FILES_TO_CHECK = 2000

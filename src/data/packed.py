@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, UserError
+from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch, Frame, Pairs, UserError
 from src.data.allowance import Allowance
-from src.data.frame import Frame, Pairs, shrink_depth, shrink_image
+from src.data.frame import shrink_depth, shrink_image
 
 FORMAT = 2
 """Raise it when what is stored changes, so that nothing stale is read."""
@@ -52,18 +51,6 @@ VALIDATION_SIZES = Sizes(IMAGE_SIZE_PX, DEPTH_SIZE_PX)
 def bytes_per_frame(sizes: Sizes) -> int:
     """Count what one photo and its depth take in the cache."""
     return sizes.image_px**2 * 3 + sizes.depth_px**2 * 2
-
-
-class Batch(NamedTuple):
-    """What the loop eats.
-
-    **Shape**: image (B, 3, H, W); depth_m (B, 1, h, w) float32; valid (B, 1, h, w) bool.
-    **Units**: RGB uint8 or float in [0, 1]; metres, 0 where invalid.
-    """
-
-    image: Tensor
-    depth_m: Tensor
-    valid: Tensor
 
 
 class Packed(Dataset[Batch]):

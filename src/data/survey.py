@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.conventions import UserError
-from src.data.frame import Pairs
+from src.conventions import Pairs, UserError
 from src.data.stance import find_stance
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)

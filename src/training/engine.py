@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from src.conventions import UserError
+from src.conventions import Batch, UserError
 from src.training import distributed
 from src.training.losses import Loss, make_target, masked_mean
 from src.training.state import State
@@ -27,17 +27,6 @@ PATIENCE_STEPS = 25
 """So many skipped steps in a row end a run. fp16's scale, halved from 2^16, meets its floor of 1 after 16."""
 
 LEAST_SCALE = 1.0
-
-
-class Batch(Protocol):
-    """What the loop needs of a batch: see `src.data.packed.Batch`."""
-
-    @property
-    def image(self) -> Tensor: ...
-    @property
-    def depth_m(self) -> Tensor: ...
-    @property
-    def valid(self) -> Tensor: ...
 
 
 class Units(NamedTuple):

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from src.conventions import Batch
 from src.data.augment import Augmentation, augment, draw, transform
-from src.data.packed import Batch
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS
-from src.data.raycast import line_up, trace
-from src.data.rooms import make_room
 from src.data.stance import find_stance
+from src.rooms.raycast import line_up, trace
+from src.rooms.rooms import make_room
 
 SMALL = NYU_INTRINSICS.resized(160, 120)
 YES = np.ones((120, 160), bool)

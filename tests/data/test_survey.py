@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from conftest import write_depth
 
-from src.conventions import NYU_INTRINSICS
-from src.data.frame import Frame
+from src.conventions import NYU_INTRINSICS, Frame
 from src.data.nyu import open_nyu
-from src.data.rooms import RoomPairs
 from src.data.survey import survey
+from src.rooms.rooms import RoomPairs
 
 
 def test_counts_encodings_and_metres(nyu_folder: Path) -> None:

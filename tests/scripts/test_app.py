@@ -21,9 +21,8 @@ import pytest
 from conftest import ROOT, Script
 from PIL import Image
 
-from _network import estimate, open_network
-
 from app import is_news
+from src.cli.network import estimate, open_network
 from src.data.photos import read_photo
 from src.network import SHIPPED
 from src.training import checkpoint

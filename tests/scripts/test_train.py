@@ -13,11 +13,10 @@ import yaml
 from conftest import ROOT, Script, SmallDisk, wavy_frame, write_depth
 from PIL import Image
 
-from _options import training_parser
-from train import choose_augmentation
-
+from src.cli.options import training_parser
 from src.data.augment import Augmentation
 from src.network.encoder import embedded_weights
+from train import choose_augmentation
 
 TINY = ("--limit", 6, "--epochs", 2, "--batch-size", 3)
 

@@ -11,10 +11,10 @@ import torch
 from conftest import ABOUT, wavy_frame
 from torch import nn
 
+from src.conventions import Batch, Frame
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches
-from src.data.frame import Frame
-from src.data.packed import Batch, Sizes, pack
+from src.data.packed import Sizes, pack
 from src.training import checkpoint
 from src.training.engine import Precision, Units, settle_swa, train_epoch, validate
 from src.training.losses import mse

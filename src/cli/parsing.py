@@ -1,0 +1,146 @@
+"""A parser whose errors are one line, and presets: flags written as YAML, read by that same parser."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from src.conventions import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Reason = Callable[[argparse.Namespace], str | None]
+"""Why an option has no effect beside the others, such as "without --augment"; None where it has one."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, and that reads presets as if they were typed.
+
+    Its results carry `typed`, the names of the options on the command line. One of these that has no effect with the
+    others is an error: see `refuse_idle`.
+    """
+
+    def __init__(self, description: str | None) -> None:
+        formatter = argparse.ArgumentDefaultsHelpFormatter
+        super().__init__(description=(description or "").split("\n")[0], allow_abbrev=False, formatter_class=formatter)
+        self._idle: dict[str, Reason] = {}
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, and where to read what is right."""
+        line = " ".join(message.split())
+        line = line if len(line) < 500 else f"{line[:500]} …"
+        self.exit(2, f"error: {line}. See: python scripts/{self.prog} --help\n")
+
+    def refuse_idle(self, name: str, reason: Reason) -> None:
+        """Refuse the option called `name` wherever it is typed and `reason` gives one."""
+        before = self._idle.get(name)
+        self._idle[name] = (lambda options: before(options) or reason(options)) if before else reason
+
+    def peek(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse the command line alone: what it leaves open may come from a preset or from a resumed run."""
+        return super().parse_args(argv)
+
+    def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Parse defaults < command line."""
+        return self.parse_over({}, sys.argv[1:] if argv is None else argv)
+
+    def parse_over(self, preset: Mapping[str, Any], argv: Sequence[str]) -> argparse.Namespace:
+        """Parse defaults < preset < command line."""
+        options = super().parse_args([*as_tokens(preset), *argv])
+        options.typed = self._typed(argv)
+        for name in sorted(options.typed & self._idle.keys()):
+            if reason := self._idle[name](options):
+                self.error(f"argument --{name.replace('_', '-')}: has no effect {reason}")
+        return options
+
+    def _typed(self, argv: Sequence[str]) -> frozenset[str]:
+        absent = object()  # argparse fills in a default only where the namespace lacks the name
+        found = super().parse_args(argv, argparse.Namespace(**{action.dest: absent for action in self._actions}))
+        return frozenset(name for name, value in vars(found).items() if value is not absent)
+
+
+FLAG = re.compile(r"(?!help$)[a-z][a-z_-]*")
+LARGEST_INT = 10**18
+
+
+def as_tokens(preset: Mapping[str, Any]) -> list[str]:
+    """Write `{lr: 0.002, augment: true, limit: null}` as `--lr=0.002 --augment`; null leaves the default.
+
+    **Raises**: UserError for a key that names no option, and for a value that is not a single one. A few lines of YAML
+    can stand for a list of millions, so such a value is not even written out.
+    """
+    tokens = []
+    for key, value in preset.items():
+        if not isinstance(key, str) or not FLAG.fullmatch(key):
+            got = repr(key[:60]) if isinstance(key, str) else f"a {type(key).__name__}"
+            raise UserError(f"a preset's key: got {got}, expected an option's name, as in lr: 0.002")
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            tokens.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, str | int | float | date) and not (isinstance(value, int) and abs(value) > LARGEST_INT):
+            tokens.append(f"--{flag}={value}")
+        elif value is not None:
+            raise UserError(f"a preset's {key}: got a {type(value).__name__}, expected one value, as in lr: 0.002")
+    return tokens
+
+
+def as_preset(options: argparse.Namespace) -> dict[str, Any]:
+    """Write options as plain values that, read as a preset, repeat the run."""
+    about_this_run = ("out", "name", "resume", "preset", "max_minutes", "typed")
+    values = {key: value for key, value in vars(options).items() if key not in about_this_run}
+    return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+def read_preset(path: Path | None) -> dict[str, Any]:
+    """Read a preset; one without folder is also looked for in `configs/`.
+
+    **Raises**: UserError when there is no such file or it holds no flags.
+    """
+    if path is None:
+        return {}
+    found = next((place for place in (path, ROOT / "configs" / path) if place.is_file()), None)
+    if found is None:
+        known = ", ".join(sorted(place.name for place in (ROOT / "configs").glob("*.yaml")))
+        raise UserError(f"--preset {path}: no such file. configs/ has {known}.")
+    try:
+        preset = yaml.safe_load(found.read_text(encoding="utf-8"))
+    except Exception as error:  # PyYAML lets through what its makers of dates and numbers raise
+        raise UserError(f"--preset {path}: not YAML ({' '.join(str(error).split())[:120]}).") from None
+    if not isinstance(preset, dict):
+        raise UserError(f"--preset {path}: got {type(preset).__name__}, expected lines like lr: 0.002")
+    return preset
+
+
+def number(kind: Callable[[str], Any], accept: Callable[[Any], bool], wanted: str) -> Callable[[str], Any]:
+    """Make a type for argparse that takes only numbers in a range."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not accept(value):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {wanted}")
+        return value
+
+    return parse
+
+
+def spelled(parse: Callable[[str], Any], wanted: str) -> Callable[[str], str]:
+    """Make a type for argparse that keeps a text as it is, if it can be read."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected {wanted}") from None
+        return text
+
+    return check

@@ -1,0 +1,117 @@
+"""Score a network on frames of a data set: the table on the terminal, the files beside the checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from src.cli.data import bar_options, make_allowance
+from src.conventions import Pairs, UserError
+from src.data.batches import EvaluationSamples, make_sample
+from src.data.listing import spread
+from src.network import DepthNet
+from src.scoring import evaluation
+from src.scoring.metrics import MeanMap, mean_map
+from src.training.engine import Precision, predict
+from src.training.provenance import describe_device, revision
+from src.viewing.figures import Comparison, draw_strip
+
+MEAN_MAP_FRAMES = 200
+"""On NYU, so many give the SSIM of all 795 but for 0.003."""
+
+
+def report(
+    network: DepthNet,
+    about: dict[str, Any],
+    pairs: Pairs,
+    training: Pairs,
+    *,
+    data: str,
+    split: str,
+    name: str,
+    weights: str,
+    folder: Path,
+    precision: Precision,
+    max_bad: str | None = None,
+    extra_json: Path | None = None,
+) -> dict[str, Any]:
+    """Score all frames, print the table, and write JSON, CSV and the strip of best, median and worst frames.
+
+    Beside the network stands the mean map of the training frames of the same data.
+    """
+    network.to(precision.device).eval()
+    unit_m = about["max_depth_m"] if about["target"] == "metric" else None
+    left_out = make_allowance(len(pairs), max_bad)
+    samples = EvaluationSamples(pairs, left_out)
+    bar = tqdm(samples, desc=f"evaluating on {data} {split}", **bar_options())
+    baseline = average_depth(training)
+    scores = evaluation.evaluate(partial(estimate_one, network, precision), bar, unit_m=unit_m, mean_map=baseline)
+    result = evaluation.summarize_scores(
+        scores,
+        data=data,
+        split=split,
+        left_out=[pairs.names[index] for index in left_out.reasons],
+        trained_on=about["data"],
+        target=about["target"],
+        checkpoint=name,
+        weights=weights,
+        epoch=about["epoch"],
+        device=describe_device(precision.device),
+        precision=precision.type_name,
+        mean_map_frames=baseline.frames,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        revision=revision(),
+        trained_revision=about["revision"],
+    )
+    stem = f"evaluation-{data}-{split}"
+    evaluation.write_json(folder / f"{stem}.json", result)
+    if extra_json is not None:
+        evaluation.write_json(extra_json, result)
+    evaluation.write_csv(folder / f"{stem}.csv", scores)
+    ranked = [(label, samples.indices[row]) for label, row in evaluation.rank(scores)]
+    rows = [compare(network, pairs, index, label, about, precision) for label, index in ranked]
+    draw_strip(rows, folder / f"{stem}.png", unit="m" if unit_m else "of the farthest")
+
+    print(f"\n{name}, trained on {about['data']}, scored on the {len(scores)} {split} frames of {data}:\n")
+    print(evaluation.format_table(result))
+    print(f"\n{result['device']}, {result['precision']}; mean map: of {baseline.frames} training frames")
+    if left_out.reasons:
+        print(f"{len(left_out.reasons)} frames of the list could not be read: compare with no figure of all of them.")
+    if unit_m is None:
+        print("eigen and metric10 need metres, which this network (--target relative) does not know.")
+    print(f"\nresult  {folder / stem}.json\nper image  {folder / stem}.csv\npicture  {folder / stem}.png")
+    return result
+
+
+def estimate_one(network: DepthNet, precision: Precision, image: Tensor) -> Tensor:
+    """Estimate one photo's depth in the network's units: (1, 3, 224, 224) -> (56, 56) on the CPU."""
+    return predict(network, image.to(precision.device), precision)[0, 0].cpu()
+
+
+def average_depth(training: Pairs) -> MeanMap:
+    """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spread over the list."""
+    maps = []
+    for index in spread(len(training), MEAN_MAP_FRAMES):
+        with contextlib.suppress(UserError):  # bad frames are counted where they are trained on or scored
+            maps.append(make_sample(training.names[index], training[index]).small_truth_m)
+    return mean_map(maps)
+
+
+def compare(
+    network: DepthNet, pairs: Pairs, index: int, label: str, about: dict[str, Any], precision: Precision
+) -> Comparison:
+    """Set one frame's photo, truth and prediction side by side, in metres or in shares of the farthest point."""
+    frame = pairs[index]
+    sample = make_sample(pairs.names[index], frame)
+    prediction = estimate_one(network.eval(), precision, sample.image).numpy()
+    metric = about["target"] == "metric"
+    unit = about["max_depth_m"] if metric else 1.0
+    truth = frame.depth_m if metric else frame.depth_m / np.float32(max(frame.depth_m.max(), 1e-6))
+    title = f"{Path(pairs.names[index]).name}\n{label}"
+    return Comparison(title, frame.image, truth, prediction * np.float32(unit))

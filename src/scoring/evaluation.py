@@ -1,0 +1,115 @@
+"""Score a network on frames by all protocols, and write the result so that it can be trusted later."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from src.conventions import Sample, UserError
+from src.files import whole_file
+from src.scoring.metrics import MeanMap, Measures, average, score
+
+COLUMNS = {
+    "eigen": ("abs_rel", "rmse_m", "log10", "d1", "d2", "d3"),
+    "eigen_median": ("abs_rel", "rmse_m", "log10", "d1", "d2", "d3"),
+    "metric10": ("ssim", "mse"),
+    "relative": ("ssim", "mse"),
+}
+"""The protocols and measures of a result, in the order of its table."""
+
+
+class ImageScore(NamedTuple):
+    """One frame's measures, by protocol.
+
+    `flipped` are those after averaging with the mirror image's prediction, `mean_map` those of a map that no network
+    made.
+    """
+
+    name: str
+    plain: dict[str, Measures]
+    flipped: dict[str, Measures]
+    mean_map: dict[str, Measures]
+
+
+def evaluate(
+    predict: Callable[[Tensor], Tensor], samples: Iterable[Sample], *, unit_m: float | None, mean_map: MeanMap
+) -> list[ImageScore]:
+    """Score every frame, one at a time, and beside the network the mean map of training frames.
+
+    **Shape**: `predict` turns a photo (1, 3, 224, 224) uint8 into depth (56, 56).
+
+    **Units**: `unit_m` is the depth in metres that the network calls 1, None where it learnt relative depth.
+    **Raises**: UserError when a frame has no measured pixel to score.
+    """
+    scores = []
+    for sample in samples:
+        prediction = predict(sample.image)
+        mirrored = predict(sample.image.flip(3)).flip(1)
+        try:
+            plain, flipped = (
+                score(depth, sample.truth_m, sample.small_truth_m, unit_m=unit_m)
+                for depth in (prediction, (prediction + mirrored) / 2)
+            )
+        except ValueError as error:
+            raise UserError(f"{sample.name}: {error}. Remove it from the list.") from None
+        scores.append(ImageScore(sample.name, plain, flipped, mean_map.score(sample.small_truth_m)))
+    return scores
+
+
+def summarize_scores(scores: Sequence[ImageScore], **stamp: Any) -> dict[str, Any]:
+    """Average over images and stamp the result with what it was measured on."""
+    return {
+        "count": len(scores),
+        **stamp,
+        "protocols": average([score.plain for score in scores]),
+        "protocols_flip": average([score.flipped for score in scores]),
+        "protocols_mean_map": average([score.mean_map for score in scores]),
+    }
+
+
+def format_table(result: dict[str, Any]) -> str:
+    """Lay a result out as a table for the terminal."""
+    names = (*COLUMNS["eigen"], "ssim", "mse")
+    lines = [f"{'protocol':22}" + "".join(f"{name:>9}" for name in names)]
+    for key, ending in (("protocols", ""), ("protocols_mean_map", ", mean map"), ("protocols_flip", ", flipped")):
+        found = result.get(key, {})
+        for protocol in (name for name in COLUMNS if name in found and name in result["protocols"]):
+            cells = (found[protocol].get(name) for name in names)
+            lines.append(f"{protocol + ending:22}" + "".join(" " * 9 if c is None else f"{c:9.4f}" for c in cells))
+    return "\n".join(lines)
+
+
+def rank(scores: Sequence[ImageScore]) -> list[tuple[str, int]]:
+    """Pick the best, the median and the worst frame: (label, index), by RMSE, or AbsRel where there is no scale."""
+    protocol, measure = ("eigen", "rmse_m") if "eigen" in scores[0].plain else ("eigen_median", "abs_rel")
+    order = sorted(range(len(scores)), key=lambda index: scores[index].plain[protocol][measure])
+    labels = zip(("best", "median", "worst"), (order[0], order[len(order) // 2], order[-1]), strict=True)
+    return [(f"{label}: {measure} {scores[index].plain[protocol][measure]:.3f}", index) for label, index in labels]
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    """Write a result as one JSON object.
+
+    **Raises**: UserError when the file cannot be written.
+    """
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
+    """Write one row per image, without flip averaging.
+
+    **Raises**: UserError when the file cannot be written.
+    """
+    columns = [(protocol, measure) for protocol in scores[0].plain for measure in scores[0].plain[protocol]]
+    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *(f"{protocol}_{measure}" for protocol, measure in columns)])
+        for score_ in scores:
+            values = (score_.plain[protocol][measure] for protocol, measure in columns)
+            writer.writerow([score_.name, *(f"{value:.6g}" for value in values)])

@@ -1,0 +1,204 @@
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from src.cli.options import (
+    name_idle,
+    parse_benchmark,
+    parse_evaluation,
+    parse_inspection,
+    parse_prediction,
+    parse_visualization,
+    training_parser,
+)
+from src.cli.parsing import Parser, as_preset, as_tokens, read_preset
+from src.cli.resume import RUNS, find_resumable
+from src.conventions import UserError
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
+
+
+@pytest.fixture
+def parser() -> Parser:
+    return training_parser("a test")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_preset_parses(parser: Parser, path: Path) -> None:
+    options = parser.parse_over(read_preset(path), [])
+    for key, value in yaml.safe_load(path.read_text()).items():
+        assert getattr(options, key.replace("-", "_")) == value
+
+
+def test_defaults_then_preset_then_command_line(parser: Parser) -> None:
+    options = parser.parse_over({"lr": 0.5, "epochs": 3, "augment": True}, ["--lr", "0.1"])
+    assert (options.lr, options.epochs, options.augment, options.batch_size) == (0.1, 3, True, 16)
+    assert parser.parse_over({"augment": True}, ["--no-augment"]).augment is False
+
+
+def test_resolved_options_repeat_the_run(parser: Parser, tmp_path: Path) -> None:
+    typed = ["--lr", "0.01", "--augment", "--no-pretrained", "--data", "csv", "--data-dir", str(tmp_path / "a.csv")]
+    options = parser.parse_args(typed)
+    again = parser.parse_over(yaml.safe_load(yaml.safe_dump(as_preset(options))), [])
+    assert as_preset(again) == as_preset(options)
+
+
+@pytest.mark.parametrize(
+    ("preset", "typed", "message"),
+    [
+        ({"epoch": 3}, [], "unrecognized arguments: --epoch=3"),
+        ({"epochs": "three"}, [], "argument --epochs: got 'three', expected a whole number above 0"),
+        ({}, ["--lr", "abc"], "argument --lr: got 'abc', expected a number above 0"),
+        ({}, ["--lr", "nan"], "argument --lr: got 'nan'"),
+        ({}, ["--validation", "1"], "argument --validation: got '1', expected a number from 0 to below 1"),
+        ({}, ["--zoom", "1.1"], "argument --zoom: got '1.1', expected a number above 0, at most 1"),
+        ({}, ["--augm"], "unrecognized arguments: --augm"),
+        ({}, ["--loss", "mae"], "argument --loss: invalid choice: 'mae'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    parser: Parser, capsys: pytest.CaptureFixture[str], preset: dict, typed: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_over(preset, typed)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_tokens() -> None:
+    assert as_tokens({"max_depth": 10.0, "augment": True, "pretrained": False, "limit": None}) == [
+        "--max-depth=10.0",
+        "--augment",
+        "--no-pretrained",
+    ]
+
+
+def test_a_bad_preset_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_preset(tmp_path / "no.yaml")
+    (tmp_path / "bad.yaml").write_text("lr: [1")
+    with pytest.raises(UserError, match="not YAML"):
+        read_preset(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- lr")
+    with pytest.raises(UserError, match="got list"):
+        read_preset(tmp_path / "list.yaml")
+
+
+def test_the_newest_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no run in runs/ to resume"):
+        find_resumable("auto", None)
+    for age, name in enumerate(("b", "a")):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "last.pt").touch()
+        os.utime(tmp_path / "runs" / name / "last.pt", (100 + age, 100 + age))
+    assert find_resumable("auto", None) == Path("runs/a/last.pt")
+    assert find_resumable("auto", tmp_path / "new") is None
+    assert find_resumable("runs/b", None) == Path("runs/b/last.pt")
+    assert find_resumable(None, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("--zoom 0.8", "argument --zoom: has no effect without --augment"),
+        ("--zoom 0.8 --augment", None),
+        ("--preset nyu.yaml --zoom 0.8", None),  # which augments
+        ("--rooms 9", None),  # --data auto may find no NYU
+        ("--rooms 9 --data nyu", "argument --rooms: has no effect on --data nyu"),
+        ("--without lamps --data csv", "argument --without: has no effect on --data csv"),
+        ("--holes --data nyu", "argument --holes: has no effect on --data nyu"),
+        ("--data rooms --data-dir x", "argument --data-dir: has no effect on --data rooms"),
+        ("--data rooms --validation 0.5", "argument --validation: has no effect on --data rooms"),
+        ("--data rooms --max-bad 3", "argument --max-bad: has no effect on --data rooms"),
+        ("--data nyu --depth-scale 9", "argument --depth-scale: has no effect on --data nyu"),
+        ("--swa-lr-scale 0.5", "argument --swa-lr-scale: has no effect without --swa"),
+        ("--swa-lr-scale 0.5 --swa 0.2", None),
+        ("--name a --out b", "argument --name: has no effect with --out"),
+        ("--no-pretrained --init a.pt", "argument --pretrained: has no effect with --init"),
+        ("--preset nyu.yaml --resume last.pt", "argument --preset: has no effect with --resume"),
+        ("--init a.pt --resume last.pt", "argument --init: has no effect with --resume"),
+        ("--preset nyu.yaml --resume auto --out runs/a", None),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    parser: Parser, capsys: pytest.CaptureFixture[str], typed: str, message: str | None
+) -> None:
+    preset = read_preset(Path("nyu.yaml")) if "--preset" in typed else {}
+    if message is None:
+        parser.parse_over(preset, typed.split())
+        return
+    with pytest.raises(SystemExit):
+        parser.parse_over(preset, typed.split())
+    assert message in capsys.readouterr().err
+
+
+def test_a_preset_may_hold_what_has_no_effect(parser: Parser) -> None:
+    saved = as_preset(parser.parse_args(["--data", "nyu"]))
+    assert parser.parse_over(saved, []).typed == frozenset()
+    assert name_idle(parser.parse_args(["--rooms", "9", "--seed", "3"]), "nyu") == ["--rooms"]
+
+
+@pytest.mark.parametrize(
+    ("parse", "typed", "message"),
+    [
+        (parse_visualization, "--fov 60 --data nyu", "argument --fov: has no effect on --data nyu"),
+        (parse_visualization, "a.jpg --split val", "argument --split: has no effect on photos"),
+        (parse_visualization, "a.jpg --data nyu", "argument --data: has no effect on photos"),
+        (parse_visualization, "--port 80", "argument --port: has no effect without --web"),
+        (parse_prediction, "a.jpg --seconds 3", "argument --seconds: has no effect without a webcam's number"),
+        (parse_evaluation, "--data nyu --depth-scale 9", "argument --depth-scale: has no effect on --data nyu"),
+        (parse_benchmark, "--rooms --steps 3", "argument --steps: has no effect with --rooms"),
+    ],
+)
+def test_options_without_effect_are_refused_by_every_script(
+    capsys: pytest.CaptureFixture[str], parse: Callable, typed: str, message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        parse("a test", typed.split())
+    assert message in capsys.readouterr().err
+
+
+SLOW = ("torch", "timm", "torchvision", "torchmetrics", "numba", "matplotlib", "rerun", "gradio", "PIL")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "scripts").glob("[a-z]*.py")))
+@pytest.mark.parametrize("typed", ["--help", "--no-such-option", "--preset no.yaml"])
+def test_help_and_usage_errors_wait_for_no_slow_import(tmp_path: Path, name: str, typed: str) -> None:
+    if "preset" in typed and name != "train.py":
+        pytest.skip("only train.py reads presets")
+    for module in SLOW:
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('imported')")
+    command = [sys.executable, str(ROOT / "scripts" / name), *typed.split()]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == (0 if typed == "--help" else 2), done.stderr
+    assert done.stdout.startswith("usage: ") or done.stderr.startswith("error: ")
+
+
+def test_what_scripts_write_by_default_is_ignored_by_git() -> None:
+    written = [
+        parse_prediction("", ["a.jpg"]).out / "a_depth.png",
+        parse_inspection("", []).out,
+        Path("visualization.rrd"),  # of visualize.py, where it is told nothing else
+        RUNS / "a" / "last.pt",
+    ]
+    command = ["git", "check-ignore", *map(str, written)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode > 1:
+        pytest.skip("no git checkout")
+    assert done.stdout.splitlines() == [str(path) for path in written]
+
+
+def test_help_shows_every_default(parser: argparse.ArgumentParser) -> None:
+    text = parser.format_help()
+    assert "(default: 0.002)" in text
+    assert "(default: adan)" in text
