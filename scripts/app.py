@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.cli.network import Opened, describe_scores, estimate, open_network
+from src.cli.network import describe_network, open_network
 from src.conventions import UserError
 from src.data.photos import Photo, make_photo, read_photo, shrink_photo
-from src.training.engine import Precision, choose_precision
+from src.estimator import DepthEstimator
 from src.viewing.pointcloud import make_cloud
 
 EXAMPLES = sorted((ROOT / "src" / "viewing" / "examples").glob("room-*.jpg"))
@@ -47,14 +47,13 @@ AT_HOME = {"share": False, "run_history": False, "footer_links": [], "css": ".mo
 def main() -> None:
     options = parse_page(__doc__)
     claim(options.host, options.port)
-    precision = choose_precision(options.device, options.amp)
-    opened = open_network(options.checkpoint, options.weights, precision)
-    if opened.unit_m is None:
-        raise UserError(f"{opened.name}: trained with --target relative, so it knows no metres, which the page shows.")
+    estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
+    if estimator.unit_m is None:
+        raise UserError(f"{estimator.name}: learnt relative depth, and the page shows metres. Take another checkpoint.")
     # A termination ends the page as Ctrl-C does: by leaving this block, which empties the disk.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with TemporaryDirectory(prefix="depth-app-") as uploads:
-        page = build_page(opened, precision, Path(uploads))
+        page = build_page(estimator, Path(uploads))
         place = {"server_name": options.host, "server_port": options.port, "prevent_thread_lock": True}
         page.launch(**place, **AT_HOME, max_file_size="20mb", state_session_capacity=50, quiet=True)
         print(f"page     {page.local_url} (Ctrl-C ends it)", flush=True)
@@ -71,7 +70,7 @@ def claim(host: str, port: int) -> None:
         raise UserError(f"--host {host} --port {port}: {error.strerror}. Name another --port.") from None
 
 
-def build_page(opened: Opened, precision: Precision, uploads: Path) -> Any:
+def build_page(estimator: DepthEstimator, uploads: Path) -> Any:
     """Lay out the page and wire it.
 
     **Raises**: UserError when Gradio or plotly is not installed.
@@ -105,7 +104,7 @@ def build_page(opened: Opened, precision: Precision, uploads: Path) -> Any:
     def answer(photo: Photo | None) -> tuple:
         if photo is None:
             return "", None, None
-        depth_m = estimate(opened, photo, precision)
+        depth_m = estimator.estimate(photo)
         cloud = make_cloud(photo.image, depth_m, photo.camera, most=MOST_POINTS)
         return describe(photo, depth_m), depth_figure(photo.image, depth_m), cloud_figure(cloud)
 
@@ -114,9 +113,8 @@ def build_page(opened: Opened, precision: Precision, uploads: Path) -> Any:
 
     gr.set_static_paths(EXAMPLES)
     samples = [[str(path)] for path in EXAMPLES]
-    network = f"Network: {opened.name}, trained on {opened.about['data']}{describe_scores(opened.about)}."
     with gr.Blocks(title="Depth from one photo", analytics_enabled=False) as page:
-        gr.Markdown(f"# Depth from one photo\n{network}")
+        gr.Markdown(f"# Depth from one photo\nNetwork: {describe_network(estimator)}.")
         with gr.Row():
             with gr.Column(min_width=320):
                 picture = gr.Image(label="Photo", height=420, buttons=[])

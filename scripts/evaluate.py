@@ -16,28 +16,21 @@ from pathlib import Path
 
 from src.cli.network import open_its_data, open_network
 from src.cli.report import report
-from src.training.engine import choose_precision
 
 
 def main() -> None:
     options = parse_evaluation(__doc__)
-    precision = choose_precision(options.device, options.amp)
-    opened = open_network(options.checkpoint, options.weights, precision)
-    data = open_its_data(opened, options)
-    trained_on = opened.about["options"].get("data_dir")
+    estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
+    data = open_its_data(estimator.about, options)
+    trained_on = estimator.about["options"].get("data_dir")
     if data.kind == "csv" and options.split == "test" and str(data.root.resolve()) == trained_on:
         print("This csv is the one of the training: most of its rows were trained on. --split val scores the others.")
     report(
-        opened.network,
-        opened.about,
-        data.open(options.split, options.limit),
-        data.open("train", options.limit),
-        data=data.kind,
-        split=options.split,
-        name=opened.name,
-        weights=opened.weights,
-        folder=options.out or (Path("runs") / "shipped" if opened.shipped else options.checkpoint.parent),
-        precision=precision,
+        estimator,
+        data,
+        options.split,
+        folder=options.out or (options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped"),
+        limit=options.limit,
         max_bad=options.max_bad,
         extra_json=options.json,
     )

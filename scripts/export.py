@@ -16,34 +16,23 @@ from src.cli.data import open_data
 from src.cli.network import open_network
 from src.cli.report import report
 from src.training import checkpoint
-from src.training.engine import choose_precision
 
 OF_THIS_MACHINE = ("data_dir", "cache_dir", "device", "amp", "workers")
 
 
 def main() -> None:
     options = parse_export(__doc__)
-    precision = choose_precision(options.device, options.amp)
-    trained = open_network(options.checkpoint, options.weights, precision)
+    machine = {"device": options.device, "amp": options.amp}
+    trained = open_network(options.checkpoint, options.weights, **machine)
     kept = {key: value for key, value in trained.about["options"].items() if key not in OF_THIS_MACHINE}
     about = {**trained.about, "options": kept, "weights": trained.weights}
     data = open_data(options, about["max_depth_m"])
 
     # What is scored is what ships: the rounded weights, read back.
     checkpoint.export(options.out, about, trained.network.state_dict())
-    rounded = open_network(options.out, None, precision)
-    scores = report(
-        rounded.network,
-        about,
-        data.open("test", options.limit),
-        data.open("train", options.limit),
-        data=data.kind,
-        split="test",
-        name=options.out.name,
-        weights=trained.weights,
-        folder=options.checkpoint.parent / "exported",
-        precision=precision,
-    )
+    rounded = open_network(options.out, None, **machine)
+    folder = options.checkpoint.parent / "exported"
+    scores = report(rounded, data, "test", folder=folder, limit=options.limit, name=options.out.name)
     checkpoint.export(options.out, {**about, "scores": scores}, trained.network.state_dict())
     print(f"\nweights  {options.out}, {options.out.stat().st_size / 1e6:.1f} MB")
     print(f"checksum  {checkpoint.checksum_of(options.out)}")

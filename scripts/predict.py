@@ -24,13 +24,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.cli.data import bar_options
-from src.cli.network import Opened, estimate, open_network
+from src.cli.network import open_network
 from src.conventions import UserError
 from src.data.frame import shrink_image
 from src.data.photos import find_inputs, is_video, make_photo, read_photo
 from src.data.video import Film
+from src.estimator import DepthEstimator
 from src.files import whole_file
-from src.training.engine import Precision, choose_precision
 from src.viewing.figures import colour_depth, draw_depth, draw_legend, draw_pair, far_end
 from src.viewing.film import film
 from src.viewing.pointcloud import make_cloud, write_ply
@@ -41,9 +41,8 @@ FILM_HEIGHT_PX = 480
 def main() -> None:
     options = parse_prediction(__doc__)
     inputs = find_inputs(options.inputs)
-    precision = choose_precision(options.device, options.amp)
-    opened = open_network(options.checkpoint, options.weights, precision)
-    if options.pointcloud and opened.unit_m is None:
+    estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
+    if options.pointcloud and estimator.unit_m is None:
         raise UserError("--pointcloud: needs metres, and this network learnt relative depth. Take another checkpoint.")
 
     failed = 0
@@ -51,9 +50,9 @@ def main() -> None:
     for source, name in tqdm(named, **bar_options() | {"unit": " input", "disable": len(named) == 1}):
         try:
             if isinstance(source, str) or is_video(source):
-                predict_film(source, options.out / name, opened, options, precision)
+                predict_film(source, options.out / name, estimator, options)
             else:
-                predict_photo(source, options.out / name, opened, options, precision)
+                predict_photo(source, options.out / name, estimator, options)
         except UserError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             failed += 1
@@ -71,30 +70,30 @@ def name_results(inputs: Sequence[str | Path]) -> list[str]:
     return names
 
 
-def predict_photo(path: Path, out: Path, opened: Opened, options: Namespace, precision: Precision) -> None:
+def predict_photo(path: Path, out: Path, estimator: DepthEstimator, options: Namespace) -> None:
     """Write a photo's depth: 16-bit PNG, NPY, picture, side by side, and a cloud if asked."""
     photo = read_photo(path, fov_deg=options.fov)
-    depth = estimate(opened, photo, precision)
+    depth = estimator.estimate(photo)
     # A 16-bit PNG counts millimetres, or under the relative target 65,535ths of the farthest point.
-    steps = depth * (1000 if opened.unit_m else 65535)
+    steps = depth * (1000 if estimator.unit_m else 65535)
     with whole_file(out.with_name(f"{out.name}_depth.png")) as unfinished:
         Image.fromarray(np.rint(steps).clip(0, 65535).astype(np.uint16)).save(unfinished, format="PNG")
     with whole_file(out.with_name(f"{out.name}_depth.npy")) as unfinished, unfinished.open("wb") as file:
         np.save(file, depth)
-    draw_depth(depth, out.with_name(f"{out.name}_colour.png"), unit=opened.unit)
-    draw_pair(photo.image, depth, out.with_name(f"{out.name}_pair.png"), unit=opened.unit)
+    draw_depth(depth, out.with_name(f"{out.name}_colour.png"), unit=estimator.unit)
+    draw_pair(photo.image, depth, out.with_name(f"{out.name}_pair.png"), unit=estimator.unit)
     results = "depth.png, _depth.npy, _colour.png, _pair.png"
     if options.pointcloud:
         write_ply(make_cloud(photo.image, depth, photo.camera), out.with_name(f"{out.name}_cloud.ply"))
         results += ", _cloud.ply"
     low, middle, high = np.percentile(depth[::8, ::8], (1, 50, 99))
     tqdm.write(
-        f"{path}: {low:.2f} to {high:.2f}, median {middle:.2f} {opened.unit}; "
+        f"{path}: {low:.2f} to {high:.2f}, median {middle:.2f} {estimator.unit}; "
         f"focal length {photo.camera.fx_px:.0f} px ({photo.focal_from}) -> {out}_{results}"
     )
 
 
-def predict_film(source: Path | str, out: Path, opened: Opened, options: Namespace, precision: Precision) -> None:
+def predict_film(source: Path | str, out: Path, estimator: DepthEstimator, options: Namespace) -> None:
     """Write a film of the view beside its depth. What comes before a film's damage is kept."""
     frames = Film(source)
     webcam = isinstance(source, str)
@@ -108,11 +107,11 @@ def predict_film(source: Path | str, out: Path, opened: Opened, options: Namespa
                 frames, desc=frames.name, total=frames.count or None, **bar_options() | {"unit": " frame"}
             ):
                 small = shrink_image(image, round(image.shape[1] * FILM_HEIGHT_PX / image.shape[0]), FILM_HEIGHT_PX)
-                depth = estimate(opened, make_photo(small, fov_deg=options.fov), precision)
+                depth = estimator.estimate(make_photo(small, fov_deg=options.fov))
                 if not done:
                     # One scale for the whole film, from its first frame, with some room.
                     far = 1.25 * far_end(depth)
-                    legend = draw_legend(far, FILM_HEIGHT_PX, unit=opened.unit)
+                    legend = draw_legend(far, FILM_HEIGHT_PX, unit=estimator.unit)
                 append(np.concatenate([small, colour_depth(depth, far), legend], axis=1))
                 done += 1
                 if webcam and options.seconds and time.monotonic() - started > options.seconds:

@@ -37,8 +37,9 @@ from src.conventions import Batch, Pairs, UserError
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
 from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES
-from src.network import rebuild, summarize
-from src.training import checkpoint, distributed
+from src.estimator import DepthEstimator
+from src.network import summarize
+from src.training import distributed
 from src.training.allocator import keep_freed_memory
 from src.training.engine import Precision, Units, choose_precision, settle_swa, train_epoch, validate
 from src.training.interruption import Interruption, Stopped
@@ -62,7 +63,7 @@ def main() -> None:
                 interruption.limit_s = 60 * (options.max_minutes or math.inf)
                 data, precision = train(options, resumed, interruption)
             if distributed.is_first():
-                score(options, data, precision.exact)
+                score(options, data, precision)
         except Stopped as stopped:
             if distributed.is_first():
                 print(f"{stopped}{how_to_go_on(options)}")
@@ -214,24 +215,11 @@ def score(options: Namespace, data: Data, precision: Precision) -> None:
     path = options.out / BEST
     if not path.exists():
         raise UserError(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
-    best = checkpoint.load(path)
-    weights, which = checkpoint.choose_weights(best)
     if data.last_split == "val" and not options.validation:
         print("\n--validation 0: no frames were held out of the csv, so nothing is scored.")
     else:
-        report(
-            rebuild(options.encoder, weights),
-            best["about"],
-            data.open(data.last_split, options.limit),
-            data.open("train", options.limit),
-            data=data.kind,
-            split=data.last_split,
-            name=str(path),
-            weights=which,
-            folder=options.out,
-            precision=precision,
-            max_bad=options.max_bad,
-        )
+        estimator = DepthEstimator(path, device=precision.device.type)
+        report(estimator, data, data.last_split, folder=options.out, limit=options.limit, max_bad=options.max_bad)
     print(f"\nThe run is in {options.out}. Next:")
     print(f"  python {as_typed('evaluate.py')} {shlex.quote(str(path))}")
     print(f"  python {as_typed('predict.py')} photo.jpg --checkpoint {shlex.quote(str(path))}")

@@ -21,10 +21,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from src.cli.data import bar_options
-from src.cli.network import Opened, estimate, open_its_data, open_network
+from src.cli.network import open_its_data, open_network
 from src.conventions import NYU_INTRINSICS, UserError
 from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo, shrink_photo
-from src.training.engine import Precision, choose_precision
+from src.estimator import DepthEstimator
 from src.viewing.rerun_log import Shot, check_ports, open_window, record, serve
 
 LARGEST_PX = 1024
@@ -36,15 +36,11 @@ def main() -> None:
     photos = find_photos(options.photos) if options.photos else []
     if options.web:
         check_ports(options.port)
-    precision = choose_precision(options.device, options.amp)
-    opened = open_network(options.checkpoint, options.weights, precision)
-    if opened.unit_m is None:
-        raise UserError(f"{opened.name}: learnt relative depth, and a cloud needs metres. Take another checkpoint.")
+    estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
+    if estimator.unit_m is None:
+        raise UserError(f"{estimator.name}: learnt relative depth, and a cloud needs metres. Take another checkpoint.")
     failed: list[str] = []
-    if photos:
-        shots = shoot_photos(photos, opened, options, precision, failed)
-    else:
-        shots = shoot_frames(opened, options, precision, failed)
+    shots = shoot_photos(photos, estimator, options, failed) if photos else shoot_frames(estimator, options, failed)
     if options.spawn or options.web:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "visualization.rrd"
@@ -75,7 +71,7 @@ def find_photos(words: list[str]) -> list[Path]:
 
 
 def shoot_photos(
-    photos: list[Path], opened: Opened, options: Namespace, precision: Precision, failed: list[str]
+    photos: list[Path], estimator: DepthEstimator, options: Namespace, failed: list[str]
 ) -> Iterator[Shot]:
     """Estimate each photo; what cannot be read is named, and noted in `failed`."""
     for path in tqdm(photos, desc="estimating", **bar_options()):
@@ -85,12 +81,12 @@ def shoot_photos(
             tqdm.write(f"error: {error}", file=sys.stderr)
             failed.append(str(path))
             continue
-        yield Shot(path.name, photo.image, photo.camera, estimate(opened, photo, precision))
+        yield Shot(path.name, photo.image, photo.camera, estimator.estimate(photo))
 
 
-def shoot_frames(opened: Opened, options: Namespace, precision: Precision, failed: list[str]) -> Iterator[Shot]:
+def shoot_frames(estimator: DepthEstimator, options: Namespace, failed: list[str]) -> Iterator[Shot]:
     """Estimate frames of a data set, evenly spread; what cannot be read is named, and noted in `failed`."""
-    data = open_its_data(opened, options)
+    data = open_its_data(estimator.about, options)
     pairs = data.open(options.split, options.limit)
     chosen = sorted({len(pairs) * place // options.frames for place in range(options.frames)})
     for index in tqdm(chosen, desc="estimating", **bar_options()):
@@ -107,7 +103,7 @@ def shoot_frames(opened: Opened, options: Namespace, precision: Precision, faile
             height, width = frame.depth_m.shape
             photo = Photo(frame.image, NYU_INTRINSICS.resized(width, height), data.kind)
         known_m = frame.depth_m * frame.valid
-        yield Shot(pairs.names[index], frame.image, photo.camera, estimate(opened, photo, precision), known_m)
+        yield Shot(pairs.names[index], frame.image, photo.camera, estimator.estimate(photo), known_m)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"cli"},
+    {"estimator"},
     {"network", "rooms", "data", "training", "scoring", "viewing"},
     {"conventions", "choices", "files"},
 )

@@ -12,9 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from src.cli.data import bar_options, make_allowance
+from src.cli.sources import Data
 from src.conventions import Pairs, UserError
 from src.data.batches import EvaluationSamples, make_sample
 from src.data.listing import spread
+from src.estimator import DepthEstimator
 from src.network import DepthNet
 from src.scoring import evaluation
 from src.scoring.metrics import MeanMap, mean_map
@@ -27,40 +29,36 @@ MEAN_MAP_FRAMES = 200
 
 
 def report(
-    network: DepthNet,
-    about: dict[str, Any],
-    pairs: Pairs,
-    training: Pairs,
-    *,
-    data: str,
+    estimator: DepthEstimator,
+    data: Data,
     split: str,
-    name: str,
-    weights: str,
+    *,
     folder: Path,
-    precision: Precision,
+    limit: int | None = None,
     max_bad: str | None = None,
+    name: str | None = None,
     extra_json: Path | None = None,
 ) -> dict[str, Any]:
-    """Score all frames, print the table, and write JSON, CSV and the strip of best, median and worst frames.
+    """Score all frames of a split, print the table, and write JSON, CSV and the strip of best, median, worst frame.
 
     Beside the network stands the mean map of the training frames of the same data.
     """
-    network.to(precision.device).eval()
-    unit_m = about["max_depth_m"] if about["target"] == "metric" else None
+    network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
+    pairs, name = data.open(split, limit), name or estimator.name
     left_out = make_allowance(len(pairs), max_bad)
     samples = EvaluationSamples(pairs, left_out)
-    bar = tqdm(samples, desc=f"evaluating on {data} {split}", **bar_options())
-    baseline = average_depth(training)
+    bar = tqdm(samples, desc=f"evaluating on {data.kind} {split}", **bar_options())
+    baseline = average_depth(data.open("train", limit))
     scores = evaluation.evaluate(partial(estimate_one, network, precision), bar, unit_m=unit_m, mean_map=baseline)
     result = evaluation.summarize_scores(
         scores,
-        data=data,
+        data=data.kind,
         split=split,
         left_out=[pairs.names[index] for index in left_out.reasons],
         trained_on=about["data"],
         target=about["target"],
         checkpoint=name,
-        weights=weights,
+        weights=estimator.weights,
         epoch=about["epoch"],
         device=describe_device(precision.device),
         precision=precision.type_name,
@@ -69,16 +67,16 @@ def report(
         revision=revision(),
         trained_revision=about["revision"],
     )
-    stem = f"evaluation-{data}-{split}"
+    stem = f"evaluation-{data.kind}-{split}"
     evaluation.write_json(folder / f"{stem}.json", result)
     if extra_json is not None:
         evaluation.write_json(extra_json, result)
     evaluation.write_csv(folder / f"{stem}.csv", scores)
     ranked = [(label, samples.indices[row]) for label, row in evaluation.rank(scores)]
     rows = [compare(network, pairs, index, label, about, precision) for label, index in ranked]
-    draw_strip(rows, folder / f"{stem}.png", unit="m" if unit_m else "of the farthest")
+    draw_strip(rows, folder / f"{stem}.png", unit=estimator.unit)
 
-    print(f"\n{name}, trained on {about['data']}, scored on the {len(scores)} {split} frames of {data}:\n")
+    print(f"\n{name}, trained on {about['data']}, scored on the {len(scores)} {split} frames of {data.kind}:\n")
     print(evaluation.format_table(result))
     print(f"\n{result['device']}, {result['precision']}; mean map: of {baseline.frames} training frames")
     if left_out.reasons:

@@ -94,12 +94,19 @@ def read_photo(path: Path, *, fov_deg: float | None = None) -> Photo:
 
     **Raises**: UserError when the file is no photo, is damaged, or is too small to show anything.
     """
-    file = open_image(path)
+    return to_photo(open_image(path), str(path), fov_deg=fov_deg)
+
+
+def to_photo(file: Image.Image, name: str, *, fov_deg: float | None = None) -> Photo:
+    """Turn an image as Pillow opened it into an upright photo with its focal length; `name` is for messages.
+
+    **Raises**: UserError when its pixels are no photo's, or too few to show anything.
+    """
     focal_px = None if fov_deg else read_focal_px(file)
-    image = to_rgb(file, path)
+    image = to_rgb(file, Path(name))
     height, width = image.shape[:2]
     if min(width, height) < SMALLEST_PX:
-        raise UserError(f"{path}: got {width}x{height} px, expected at least {SMALLEST_PX} px a side.")
+        raise UserError(f"{name}: got {width}x{height} px, expected at least {SMALLEST_PX} px a side.")
     return make_photo(image, focal_px=focal_px, fov_deg=fov_deg)
 
 

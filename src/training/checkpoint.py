@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from pickletools import genops
 from typing import Any
 
 import torch
@@ -20,7 +24,6 @@ from torch import Tensor
 from src.choices import WEIGHTS
 from src.conventions import UserError
 from src.files import whole_file
-from src.training.vetting import vetted
 
 FORMAT = 2
 """2 brought the checksum, and what going on in the middle of an epoch needs. Older formats are read for ever."""
@@ -39,6 +42,16 @@ ABOUT = {
 """What is known of every network."""
 
 MARK = "bifpn-depth"
+
+# What torch.load(weights_only=True) gets wrong, measured with torch 2.14.1.
+MAX_BYTES = 4 << 30
+"""Of all records together, and of their content in memory. 1 MB of compressed zeros unpacks to 1 GB."""
+MAX_PICKLE_BYTES = 2 << 20
+"""Of the record `data.pkl`: some 130 bytes per tensor. 16 MB of empty dicts take 1.3 GB of memory."""
+MAX_TUPLES = 50_000
+"""Four per tensor. The hash of tuples nested 140,000 levels deep overflows the stack: a segmentation fault."""
+GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch \w+Storage")
+"""What state dicts need. torch allows more, such as `bytearray`: a file of 529 bytes takes 9 GB of memory."""
 
 
 def save(path: Path, *, keep: Path | None = None, **content: Any) -> None:
@@ -59,15 +72,23 @@ def save(path: Path, *, keep: Path | None = None, **content: Any) -> None:
 
 
 def digest(content: Any) -> str:
-    """Compute the SHA-256 of nested dicts, lists, plain values and tensors, whatever device the tensors are on."""
-    hasher = hashlib.sha256()
+    """Compute the SHA-256 of nested dicts, lists, plain values and tensors, whatever device the tensors are on.
+
+    **Raises**: ValueError above `MAX_BYTES`, which a small file reaches when it refers to one list many times.
+    """
+    hasher, size = hashlib.sha256(), 0
     for piece in _pieces(content):
+        size += 1024 + len(piece)
+        if size > MAX_BYTES:
+            raise ValueError(f"its content takes more than {MAX_BYTES} bytes")
         hasher.update(piece)
     return hasher.hexdigest()
 
 
 def _pieces(content: Any) -> Iterator[Any]:
     if isinstance(content, Tensor):
+        if content.nbytes > content.untyped_storage().nbytes():  # a stride of 0
+            raise ValueError(f"got a tensor of shape {tuple(content.shape)}, larger than its storage")
         yield f"{content.dtype}{tuple(content.shape)}".encode()
         yield content.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     elif isinstance(content, Mapping):
@@ -89,7 +110,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     content = _load_exported(path) if path.suffix == ".safetensors" else _load_run(path)
     about = content["about"]
-    faults = [key for key, kind in ABOUT.items() if not isinstance(about, dict) or not isinstance(about.get(key), kind)]
+    faults = [key for key, kind in ABOUT.items() if type(about) is not dict or not isinstance(about.get(key), kind)]
     if faults:
         raise UserError(f"{path}: incomplete or wrong in what it says about itself: {', '.join(faults)}.")
     return content
@@ -156,22 +177,54 @@ def _load_exported(path: Path) -> dict[str, Any]:
 def _load_run(path: Path) -> dict[str, Any]:
     ours = "Expected a best.pt or last.pt that scripts/train.py wrote."
     try:
-        content = torch.load(vetted(path), map_location="cpu", weights_only=True)
+        _check_archive(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if type(content) is not dict or content.get("mark") != MARK:
+            raise UserError(f"{path}: a checkpoint of another program. {ours}")
+        held = {key: value for key, value in content.items() if key not in ("mark", "format", "sha256")}
+        sha256 = digest(held)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint. {ours}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: got a folder. {ours}") from None
-    except Exception as error:  # ValueError of what was refused; torch raises many classes for what is damaged
+    except UnpicklingError:  # whose message advises weights_only=False
+        raise UserError(f"{path}: refused, it holds more than tensors and plain values. {ours}") from None
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, pickletools and torch raise many classes for damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: refused, {reason[:160]}. {ours}") from None
-    if not isinstance(content, dict) or content.get("mark") != MARK:
-        raise UserError(f"{path}: a checkpoint of another program. {ours}")
     version = content.get("format", 0)
     if type(version) is not int or not 1 <= version <= FORMAT:
-        raise UserError(f"{path}: got format {version!r:.40}, expected 1 to {FORMAT}. Update this repository.")
+        got = version if type(version) is int else f"of type {type(version).__name__}"
+        raise UserError(f"{path}: got format {got}, expected 1 to {FORMAT}. Update this repository.")
     if missing := {"about", "network", "ema", *(["sha256"] if version > 1 else [])} - content.keys():
         raise UserError(f"{path}: incomplete, lacks {', '.join(sorted(missing))}. {ours}")
-    held = {key: value for key, value in content.items() if key not in ("mark", "format", "sha256")}
-    if version > 1 and digest(held) != content["sha256"]:
+    if version > 1 and sha256 != content["sha256"]:
         raise UserError(f"{path}: damaged, its content does not match its own SHA-256. {ours}")
     return held
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse, before `torch.load` reads it, a file that would end the interpreter or fill the memory.
+
+    **Raises**: ValueError with the reason; what zipfile and pickletools raise for damaged files.
+    """
+    with zipfile.ZipFile(path) as archive:
+        pickles = [record for record in archive.infolist() if record.filename.lower().endswith("data.pkl")]
+        if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE_BYTES:
+            got = [record.file_size for record in pickles]
+            raise ValueError(f"got data.pkl of {got} bytes, expected one of at most {MAX_PICKLE_BYTES}")
+        unpacked, most = sum(record.file_size for record in archive.infolist()), min(path.stat().st_size, MAX_BYTES)
+        if unpacked > most:
+            raise ValueError(f"its records unpack to {unpacked} bytes, expected at most {most}, uncompressed")
+        if damaged := archive.testzip():
+            raise ValueError(f"its record {damaged[:60]!r} is damaged")
+        pickled = archive.read(pickles[0])
+    tuples = 0
+    for opcode, argument, _ in genops(pickled):
+        tuples += opcode.name.startswith("TUPLE")
+        if opcode.proto > 2 or (opcode.name == "GLOBAL" and not GLOBALS.fullmatch(str(argument))):
+            raise ValueError(f"it holds more than tensors and plain values ({opcode.name} {str(argument)[:60]!r})")
+    if tuples > MAX_TUPLES:
+        raise ValueError(f"got {tuples} tuples, expected at most {MAX_TUPLES}")

@@ -22,11 +22,9 @@ from conftest import ROOT, Script
 from PIL import Image
 
 from app import is_news
-from src.cli.network import estimate, open_network
-from src.data.photos import read_photo
+from src.estimator import DepthEstimator
 from src.network import SHIPPED
 from src.training import checkpoint
-from src.training.engine import choose_precision
 
 EXAMPLE = ROOT / "src" / "viewing" / "examples" / "room-2.jpg"
 LIMIT_S = 120
@@ -104,8 +102,7 @@ def summary(page: Any) -> str:
 
 
 def test_a_photo_becomes_metres_and_points(page: Any, served: Served, tmp_path: Path) -> None:
-    precision = choose_precision("cpu", "auto")
-    depth_m = estimate(open_network(None, None, precision), read_photo(EXAMPLE), precision)
+    depth_m = DepthEstimator(device="cpu")(EXAMPLE)
     page.set_input_files("input[type=file]", EXAMPLE)
     page.wait_for_selector(".js-plotly-plot .gl-container canvas", state="attached")
 
@@ -176,7 +173,7 @@ def test_a_network_without_metres_is_refused(script: Script, tmp_path: Path) -> 
     weights, _ = checkpoint.choose_weights(content)
     checkpoint.export(tmp_path / "relative.safetensors", {**content["about"], "target": "relative"}, weights)
     error = script("app.py", "relative.safetensors", "--port", free_port(), status=2).stderr
-    assert "trained with --target relative, so it knows no metres" in error
+    assert "learnt relative depth, and the page shows metres" in error
 
 
 def test_only_a_preview_that_came_too_late_is_no_news() -> None:
