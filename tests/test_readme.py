@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands parse and its files are there."""
+"""The READMEs tell the truth: their commands run and their files are there."""
 
 import re
 import shlex
@@ -12,7 +12,8 @@ from torch.distributed.run import get_args_parser
 from src.cli.options import training_parser
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *sorted(ROOT.glob("src/*/README.md"))]
+README = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 COMMANDS = sorted(
     {
         line.strip()
@@ -84,5 +85,10 @@ def test_every_script_is_shown() -> None:
 
 
 def test_every_linked_file_exists() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_front_page_is_one_page() -> None:
+    assert PAGES[0].stat().st_size <= 9 * 1024

@@ -43,7 +43,14 @@ class Sizes(NamedTuple):
 
 
 TRAINING_SIZES = Sizes(288, 144)
-"""Room for the zoom: a crop of 0.78 still has a pixel for each one that the network sees."""
+"""Room for the zoom: a crop of 0.78 still has a pixel for each one that the network sees.
+
+Evaluation resizes photos once, training twice (to 288, then to 224), which leaves it 5 % less gradient energy at full
+size and 34 % less in the smallest crop. Measured with nyu.yaml, `--validation 0.5 --epochs 5`, on the 398 held-out
+frames: scored by way of 288, depths are 0.8 % nearer, d1 0.592 becomes 0.584, median-scaled d1 stays 0.724 (seed 1).
+Trained from 384 pixels, which equalises the mean energy, d1 is 0.593 and 0.558, against 0.624 and 0.592 (seeds 0 and
+1), median-scaled 0.731 and 0.702 against 0.726 and 0.724. So 288 stays.
+"""
 
 VALIDATION_SIZES = Sizes(IMAGE_SIZE_PX, DEPTH_SIZE_PX)
 
