@@ -31,7 +31,6 @@ from src.scoring.comparison import Run, conclude, tabulate, tabulate_beside_orig
 from src.training import checkpoint
 from src.training.engine import choose_precision
 from src.viewing.figures import Curve, draw_curves, draw_models
-from src.viewing.page import write_page
 
 FRAMES_SHOWN = 4
 
@@ -65,8 +64,9 @@ def main() -> None:
 
     frames = data.open(data.last_split, options.limit)
     draw(runs, frames, options)
-    write_page(describe(runs, shared), options.out)
-    print(f"\n{tabulate(runs)}\n\n{conclude(runs)}\n\nreport  {options.out / 'report.html'}, report.md")
+    with whole_file(options.out / "report.md") as unfinished:
+        unfinished.write_text(describe(runs, shared), encoding="utf-8")
+    print(f"\n{tabulate(runs)}\n\n{conclude(runs)}\n\nreport  {options.out / 'report.md'}")
 
 
 def order(preset: dict[str, Any]) -> tuple[float, float, bool]:

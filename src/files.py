@@ -12,9 +12,10 @@ from src.conventions import UserError
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
-    """Give a temporary name beside `path`; when the block ends well, flush what was written there and move it.
+    """Yield a temporary path beside `path`; when the block succeeds, flush the file and rename it to `path`.
 
-    With `keep`, the earlier file of that name is moved there first. A crash between the two moves leaves it there.
+    A missing folder is created. With `keep`, the earlier file is first renamed to `keep`; a crash between the two
+    renames leaves it there.
 
     **Raises**: UserError when the disk refuses; an earlier file of that name is then untouched.
     """
@@ -36,22 +37,8 @@ def whole_file(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
             unfinished.unlink()
 
 
-def stand_again(folder: Path) -> None:
-    """Make a folder anew that somebody removed meanwhile, and say so: a run of days shall not end for that.
-
-    **Raises**: UserError when the disk refuses.
-    """
-    if folder.is_dir():
-        return
-    print(f"{folder}: has vanished, and is made anew", flush=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made anew ({error.strerror}).") from None
-
-
 def _flush_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, where the system has a way to ask for that."""
+    """Flush the folder's entries, so that the rename survives a power cut; not every system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -28,7 +28,7 @@ def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path: Path, fail
 
 def test_what_the_disk_refuses_costs_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"x\.txt: cannot be written"), whole_file(tmp_path / "file" / "x.txt"):
+    with pytest.raises(UserError, match=r"x\.txt"), whole_file(tmp_path / "file" / "x.txt"):
         pass
     with pytest.raises(UserError, match="No space left"), whole_file(tmp_path / "y.txt"):
         raise OSError(28, "No space left on device")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-import urllib.error
-import urllib.request
 
 import huggingface_hub
 import timm
 import torch
+from huggingface_hub.utils import get_session
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -105,8 +104,11 @@ def hub_weights(name: str) -> dict[str, Tensor]:
 
     **Raises**: UserError when the hub cannot be reached or has no weights of that name.
     """
-    if not hub_answers():
-        # The hub's client would try again for some 50 seconds; in this mode it looks only where it keeps its files.
+    try:
+        get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+    except Exception:  # of httpx or requests, by huggingface_hub's version
+        # Its downloads retry for 48 s where the network refuses, and no setting changes that; offline, it reads its
+        # cache only.
         huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
         return timm.create_model(name, pretrained=True).state_dict()
@@ -117,17 +119,6 @@ def hub_weights(name: str) -> dict[str, Tensor]:
             f"Connect to the internet once, or take --encoder {EMBEDDED_ENCODER}, whose weights are installed, "
             "or --no-pretrained."
         ) from None
-
-
-def hub_answers(patience_s: float = 5.0) -> bool:
-    """Tell whether the hub can be reached from here."""
-    try:
-        with urllib.request.urlopen(huggingface_hub.constants.ENDPOINT, timeout=patience_s):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
 
 
 def embedded_weights() -> dict[str, Tensor]:

@@ -189,6 +189,8 @@ def _load_run(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: got a folder. {ours}") from None
     except UnpicklingError:  # whose message advises weights_only=False
         raise UserError(f"{path}: refused, it holds more than tensors and plain values. {ours}") from None
+    except zipfile.BadZipFile:
+        raise UserError(f"{path}: refused, it is damaged or no checkpoint. {ours}") from None
     except UserError:
         raise
     except Exception as error:  # zipfile, pickletools and torch raise many classes for damaged files

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from src.choices import parse_every
 from src.conventions import UserError
-from src.files import stand_again
 from src.training import checkpoint, distributed
 from src.training.interruption import Interruption, Stopped
 from src.training.state import State
@@ -99,7 +98,6 @@ class Keeper:
     def _save(self) -> None:
         begun = time.monotonic()
         if distributed.is_first():
-            stand_again(self.folder)
             self._write(NEWEST, keep=self.folder / PREVIOUS, progress=self.state.progress())
         self._steps, self._saved_at = 0, time.monotonic()
         self._stepped_at, self.took_s = self._saved_at, self._saved_at - begun

@@ -57,15 +57,14 @@ def test_a_missing_file_is_an_error_only_of_its_frame(tmp_path: Path) -> None:
     (tmp_path / "1-depth.png").unlink()
     pairs = ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
     assert pairs[0].image.shape == pairs[2].image.shape
-    with pytest.raises(UserError, match=r"1-depth\.png: got no such file"):
+    with pytest.raises(UserError, match=r"1-depth\.png"):
         pairs[1]
     assert pairs.fingerprint != whole
 
 
 def test_a_list_of_nothing_but_missing_files_is_refused(tmp_path: Path) -> None:
     rows = write_pairs(tmp_path, 3)
-    message = r"elsewhere/0\.png: got no such file, and none of the 5 others .* relative to .*elsewhere\."
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"elsewhere/0\.png.* 5 others"):
         ListedPairs(rows, tmp_path / "elsewhere", {16: 1000}, max_depth_m=10)
 
 
@@ -75,7 +74,7 @@ def test_depth_that_cannot_be_read_anywhere_is_refused(tmp_path: Path) -> None:
         Image.new("RGB", (64, 48)).save(tmp_path / row.depth)
     ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
     Image.new("RGB", (64, 48)).save(tmp_path / rows[0].depth)
-    with pytest.raises(UserError, match="got an image of mode RGB, expected one depth per pixel"):
+    with pytest.raises(UserError, match="mode RGB"):
         ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
 
 
@@ -96,7 +95,7 @@ def test_one_saturated_frame_is_no_normalisation(tmp_path: Path) -> None:
 def test_depth_without_a_unit_is_refused_at_once(tmp_path: Path) -> None:
     rows = write_pairs(tmp_path, 3, bits=8)
     (tmp_path / "0-depth.png").unlink()
-    with pytest.raises(UserError, match=r"1-depth\.png: got 8-bit depth.*--depth-scale"):
+    with pytest.raises(UserError, match=r"1-depth\.png.*--depth-scale"):
         ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=10)
 
 
@@ -145,36 +144,23 @@ def test_rows_are_read_whatever_the_line_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "row"),
     [
-        (b"a.jpg\n", "row 1: got 'a.jpg'"),
-        (b"", "empty"),
+        (b"a.jpg\n", "row 1: got 'a.jpg', expected image,depth"),
         (b"a,b\na,,c\n", "row 2"),
-        (b"\xff\xfe\x00", "cannot be read"),
+        (b'"a\n' * 5, "row 1: got 'a'"),  # an open quote does not swallow the lines after it
+        (b"", ""),
+        (b"\xff\xfe\x00", ""),
+        (b"a\0,b\n", "null byte"),
+        ("a\u2028,b\n".encode(), r"'a\\u2028,b"),
     ],
 )
-def test_a_bad_list_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_bad_list_is_refused_in_one_line(tmp_path: Path, content: bytes, row: str) -> None:
     path = tmp_path / "pairs.csv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=rf"pairs\.csv.*{row}") as caught:
         read_rows(path)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("/etc/passwd", "../x.png", "a/../../x.png", "a/..", "..", "a\\..\\x.png", "\\\\server\\x.png", "//x.png"),
-        *("C:\\x.png", "c:x.png", "a\0b.png", "a\x1b[2Jb.png", "a\u2028b.png"),
-    ],
-)
-def test_a_row_that_leads_out_of_the_root_is_refused(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "pairs.csv"
-    for row in (f"{name},b.png", f"b.png,{name}"):
-        path.write_text(f"a.png,a.png\n{row}\n", encoding="utf-8")
-        with pytest.raises(UserError, match=r"pairs\.csv, row 2: got .*, expected paths below the data root") as caught:
-            read_rows(path)
-        assert repr(name)[1:-1] in str(caught.value)
-        assert str(caught.value).isprintable()
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_names_that_only_look_odd_are_taken(tmp_path: Path) -> None:
@@ -184,20 +170,20 @@ def test_names_that_only_look_odd_are_taken(tmp_path: Path) -> None:
     assert [row.image for row in read_rows(path)] == names
 
 
-def test_a_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "away").mkdir()
+def test_a_file_outside_of_the_root_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     rows = write_pairs(tmp_path / "data", 3)
     pairs = ListedPairs(rows, tmp_path / "data", {16: 1000}, max_depth_m=10)
-    shutil.move(tmp_path / "data" / "1.png", tmp_path / "away" / "1.png")
-    (tmp_path / "data" / "1.png").symlink_to("../away/1.png")
-    for read in (
-        lambda: pairs[1],
-        lambda: ListedPairs(rows, tmp_path / "data", {16: 1000}, max_depth_m=10),
-        lambda: ListedPairs([Row("../away/1.png", "0-depth.png", "")], tmp_path / "data", {16: 1000}, max_depth_m=10),
-    ):
-        with pytest.raises(Refused, match=r"1\.png: leads out of the data root, to .*away/1\.png\. Put a copy"):
-            read()
+    secret = shutil.move(tmp_path / "data" / "1.png", tmp_path / "secret.png")
+    (tmp_path / "data" / "1.png").symlink_to("../secret.png")
+    with pytest.raises(Refused):
+        pairs[1]
+    for name in ("1.png", "../secret.png", "x/../../secret.png", str(secret)):
+        for names in (f"{name},0-depth.png", f"0.png,{name}"):
+            (tmp_path / "data" / "pairs.csv").write_text(f"0.png,0-depth.png\n{names}\n")
+            listed = read_rows(tmp_path / "data" / "pairs.csv")
+            with pytest.raises(Refused, match=r"leads out of the data root, to .*/secret\.png"):
+                ListedPairs(listed, tmp_path / "data", {16: 1000}, max_depth_m=10)
 
 
 def test_links_within_the_root_and_to_it_are_followed(tmp_path: Path) -> None:
@@ -216,37 +202,21 @@ def test_a_list_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_text("a.png,b.png\n" * 5)
     assert len(read_rows(path)) == 5
     path.write_text("a.png,b.png\n" * 6)
-    with pytest.raises(UserError, match=r"pairs\.csv: got more than 5 rows"):
+    with pytest.raises(UserError, match="more than 5 rows"):
         read_rows(path)
-    monkeypatch.setattr(listing, "MOST_ROWS", 2)
+
+
+def test_a_line_without_end_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
     path.write_text(f"{'a' * (LONGEST_LINE - 3)},b\n")
     assert len(read_rows(path)) == 1
-    path.write_text(f"{'a' * LONGEST_LINE},b\n")
-    with pytest.raises(UserError, match="a line is longer than 4096 characters"):
-        read_rows(path)
-
-
-BIG = {
-    "an endless line": ("a" * 10, "a line is longer"),
-    "a quote that is never closed": ('"a\n",' * 2, "row 1: got 'a'"),
-    "ten million rows": ("scene_0038_out/12345.jpg,scene_0038_out/12345.png\n", "more than 1000000 rows"),
-}
-
-
-@pytest.mark.parametrize("what", [*list(BIG)[:2], pytest.param("ten million rows", marks=pytest.mark.long)])
-def test_a_huge_list_takes_little_memory(tmp_path: Path, what: str) -> None:
-    part, message = BIG[what]
-    path = tmp_path / "pairs.csv"
-    with path.open("w") as file:
-        for _ in range(1000):
-            file.write(part * 10_000)
+    path.write_text("a" * 10_000_000)
     tracemalloc.start()
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=f"longer than {LONGEST_LINE}"):
         read_rows(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    path.unlink()  # pytest keeps the folders of three runs
-    assert peak < (400e6 if what == "ten million rows" else 1e6)
+    assert peak < 1e6
 
 
 def test_validation_holds_out_whole_scenes() -> None:

@@ -149,9 +149,7 @@ def test_a_damaged_newest_state_is_named_and_the_one_before_taken(
     whole = newest.read_bytes()
     newest.write_bytes(whole[: len(whole) // 2])
     assert load_newest(newest)["progress"]["batch"] == 2
-    said = capsys.readouterr().out
-    assert "last.pt: " in said
-    assert "Going on from" in said
+    assert "last.pt: " in capsys.readouterr().out
     assert (tmp_path / "damaged.pt").stat().st_size == len(whole) // 2
     # The good one survives the next save, and a crash between the two moves of a save.
     assert find_newest(tmp_path) == tmp_path / "previous.pt"
@@ -185,17 +183,6 @@ def test_nothing_sound_left_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"last\.pt: .*previous\.pt: "):
         load_newest(tmp_path / "last.pt")
     assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "previous.pt"}
-
-
-def test_a_folder_that_vanished_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "run").mkdir()  # by the logbook, before the first save
-    keeper = make_keeper(tmp_path / "run")
-    step(keeper)
-    assert capsys.readouterr().out == ""
-    shutil.rmtree(tmp_path / "run")
-    step(keeper)
-    assert "run: has vanished, and is made anew" in capsys.readouterr().out
-    assert saved(tmp_path / "run" / "last.pt") == 2
 
 
 @pytest.mark.parametrize("fault", ["No space left", "Read-only"])
