@@ -41,14 +41,14 @@ def report(
 ) -> dict[str, Any]:
     """Score all frames of a split, print the table, and write JSON, CSV and the strip of best, median, worst frame.
 
-    Beside the network stands the mean map of the training frames of the same data.
+    Beside the network stands the mean map of the training frames of the same data, where there are any.
     """
     network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
     pairs, name = data.open(split, limit), name or estimator.name
     left_out = make_allowance(len(pairs), max_bad)
     samples = EvaluationSamples(pairs, left_out)
     bar = tqdm(samples, desc=f"evaluating on {data.kind} {split}", **bar_options())
-    baseline = average_depth(data.open("train", limit))
+    baseline = average_depth(data, split, limit)
     scores = evaluation.evaluate(partial(estimate_one, network, precision), bar, unit_m=unit_m, mean_map=baseline)
     result = evaluation.summarize_scores(
         scores,
@@ -62,7 +62,7 @@ def report(
         epoch=about["epoch"],
         device=describe_device(precision.device),
         precision=precision.type_name,
-        mean_map_frames=baseline.frames,
+        mean_map_frames=baseline.frames if baseline else 0,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         revision=revision(),
         trained_revision=about["revision"],
@@ -78,7 +78,8 @@ def report(
 
     print(f"\n{name}, trained on {about['data']}, scored on the {len(scores)} {split} frames of {data.kind}:\n")
     print(evaluation.format_table(result))
-    print(f"\n{result['device']}, {result['precision']}; mean map: of {baseline.frames} training frames")
+    origin = f"of {baseline.frames} training frames" if baseline else "none, since these data have no training frames"
+    print(f"\n{result['device']}, {result['precision']}; mean map: {origin}")
     if left_out.reasons:
         print(f"{len(left_out.reasons)} frames of the list could not be read: compare with no figure of all of them.")
     if unit_m is None:
@@ -92,13 +93,19 @@ def estimate_one(network: DepthNet, precision: Precision, image: Tensor) -> Tens
     return predict(network, image.to(precision.device), precision)[0, 0].cpu()
 
 
-def average_depth(training: Pairs) -> MeanMap:
-    """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spread over the list."""
+def average_depth(data: Data, split: str, limit: int | None) -> MeanMap | None:
+    """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spread over the list; None without any."""
+    if data.kind == "csv" and split == "test":  # which are all rows: none is left to train on
+        return None
     maps = []
+    try:
+        training = data.open("train", limit)
+    except UserError:  # a copy of NYU may hold the test frames only
+        return None
     for index in spread(len(training), MEAN_MAP_FRAMES):
         with contextlib.suppress(UserError):  # bad frames are counted where they are trained on or scored
             maps.append(make_sample(training.names[index], training[index]).small_truth_m)
-    return mean_map(maps)
+    return mean_map(maps) if maps else None
 
 
 def compare(

@@ -47,7 +47,7 @@ def tabulate(runs: Sequence[Run]) -> str:
         for row, run in enumerate(runs):
             cells = [_cell(columns[name], row, higher=name in ("d1", "d2", "d3", "ssim")) for name in measures]
             lines.append(f"| {run.name} | " + " | ".join(cells) + " |")
-        if mean_map := runs[0].result["protocols_mean_map"].get(protocol):
+        if mean_map := runs[0].result.get("protocols_mean_map", {}).get(protocol):
             lines.append(
                 "| mean training map, no network | " + " | ".join(f"{mean_map[m]:.4f}" for m in measures) + " |"
             )
@@ -63,8 +63,8 @@ def tabulate_beside_original(runs: Sequence[Run]) -> str:
         theirs = ORIGINAL.get(run.name, (None, None))
         cells = [" " if value is None else f"{value:.4f}" for value in (*ours, *theirs)]
         lines.append(f"| {run.name} | " + " | ".join(cells) + " |")
-    mean_map = runs[0].result["protocols_mean_map"]["relative"]
-    lines.append(f"| mean training map, no network | {mean_map['ssim']:.4f} | {mean_map['mse']:.4f} | | |")
+    if mean_map := runs[0].result.get("protocols_mean_map", {}).get("relative"):
+        lines.append(f"| mean training map, no network | {mean_map['ssim']:.4f} | {mean_map['mse']:.4f} | | |")
     return "\n".join(lines)
 
 

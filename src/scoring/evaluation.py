@@ -37,12 +37,15 @@ class ImageScore(NamedTuple):
 
 
 def evaluate(
-    predict: Callable[[Tensor], Tensor], samples: Iterable[Sample], *, unit_m: float | None, mean_map: MeanMap
+    predict: Callable[[Tensor], Tensor],
+    samples: Iterable[Sample],
+    *,
+    unit_m: float | None,
+    mean_map: MeanMap | None = None,
 ) -> list[ImageScore]:
-    """Score every frame, one at a time, and beside the network the mean map of training frames.
+    """Score every frame, one at a time, and beside the network the mean map of training frames, if one is given.
 
     **Shape**: `predict` turns a photo (1, 3, 224, 224) uint8 into depth (56, 56).
-
     **Units**: `unit_m` is the depth in metres that the network calls 1, None where it learnt relative depth.
     **Raises**: UserError when a frame has no measured pixel to score.
     """
@@ -57,7 +60,8 @@ def evaluate(
             )
         except ValueError as error:
             raise UserError(f"{sample.name}: {error}. Remove it from the list.") from None
-        scores.append(ImageScore(sample.name, plain, flipped, mean_map.score(sample.small_truth_m)))
+        beside = mean_map.score(sample.small_truth_m) if mean_map else {}
+        scores.append(ImageScore(sample.name, plain, flipped, beside))
     return scores
 
 

@@ -68,6 +68,12 @@ def test_the_mean_map_stands_beside_the_protocols_that_say_little_without_it() -
     assert "metric10" not in format_table(relative)
 
 
+def test_without_training_frames_there_is_no_mean_map() -> None:
+    result = summarize_scores(evaluate(left_right, samples(), unit_m=10.0))
+    assert result["protocols_mean_map"] == {}
+    assert "mean map" not in format_table(result)
+
+
 def test_a_relative_network_has_no_metres() -> None:
     scores = evaluate(left_right, samples(), unit_m=None, mean_map=MEAN)
     assert set(summarize_scores(scores)["protocols"]) == {"relative", "eigen_median"}

@@ -28,6 +28,17 @@ def test_the_data_of_the_training_are_found_again_and_the_result_says_how_it_was
     assert "--data nyu: no NYU on this machine" in refused.stderr
 
 
+def test_a_csv_of_one_frame_is_scored_without_a_mean_map(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    pairs = nyu_folder / "nyu_data" / "one.csv"
+    pairs.write_text("data/nyu2_test/00000_colors.png,data/nyu2_test/00000_depth.png\n")
+    done = script_inside("evaluate.py", "--data", "csv", "--data-dir", pairs, "--out", "out")
+    result = json.loads((tmp_path / "out" / "evaluation-csv-test.json").read_text())
+    assert (result["count"], result["mean_map_frames"], result["protocols_mean_map"]) == (1, 0, {})
+    assert "these data have no training frames" in done.stdout
+
+
 @pytest.mark.parametrize("damage", ["missing", "folder", "text", "foreign", "code", "truncated", "unfit"])
 def test_a_bad_checkpoint_costs_one_line(script_inside: Script, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "x.pt"
