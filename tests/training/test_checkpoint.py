@@ -111,7 +111,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a parameter": (lambda: ours(network={"w": torch.nn.Parameter(FIVE)}), "_rebuild_parameter"),
     "a number of numpy": (lambda: ours(network=np.float64(1)), "GLOBAL .*numpy"),
     "pickle's protocol 4": (lambda: saved([], pickle_protocol=4), "more than .*MEMOIZE"),
-    "torch before 1.6": (lambda: saved({}, _use_new_zipfile_serialization=False), "not a zip file"),
+    "torch before 1.6": (lambda: saved({}, _use_new_zipfile_serialization=False), "damaged or no checkpoint"),
 }
 
 
