@@ -1,4 +1,4 @@
-"""Put the repository on Python's path, and end a script the way a user can read."""
+"""Put the repository on Python's path, and end scripts with one-line errors."""
 
 import signal
 import sys
@@ -13,7 +13,7 @@ def run(main: Callable[[], None]) -> None:
     """Run a script; a user's mistake ends it with one line and status 2, Ctrl-C with 130, SIGTERM with 143."""
     from src.conventions import UserError
 
-    # As an exception it lets everything on the way out clean up behind itself.
+    # An exception lets `with` and `finally` blocks clean up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()

@@ -24,7 +24,7 @@ def main() -> None:
     data = open_its_data(estimator.about, options)
     trained_on = estimator.about["options"].get("data_dir")
     if data.kind == "csv" and options.split == "test" and str(data.root.resolve()) == trained_on:
-        print("This csv is the one of the training: most of its rows were trained on. --split val scores the others.")
+        print("Most rows of this csv were trained on. --split val scores the others.")
     report(
         estimator,
         data,

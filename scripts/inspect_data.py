@@ -1,4 +1,4 @@
-"""Show what the loader reads: counts, encodings, depths in metres, problems, and a contact sheet.
+"""Print what the loader reads: counts, encodings, depths in metres, problems; and draw a contact sheet.
 
 python scripts/inspect_data.py --data nyu --data-dir path/to/nyu
 """
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from src.choices import SPLITS
 from src.cli.data import bar_options, open_data
 from src.conventions import Pairs, UserError
+from src.data.listing import spread
 from src.data.survey import Survey, survey
 from src.viewing.figures import draw_contact_sheet
 
@@ -48,11 +49,11 @@ def main() -> None:
         draw_contact_sheet(shown, options.out)
         print(f"\ncontact sheet  {options.out}")
     if broken:
-        raise UserError(f"{broken} problems, named above. Mend or remove those files.")
+        raise UserError(f"{broken} problems, named above. Fix or remove those files.")
 
 
 def describe(split: str, found: Survey, scenes_shown: int | None) -> str:
-    """Put a survey into words."""
+    """Describe a survey over several lines."""
     scenes = found.scenes.most_common(scenes_shown)
     lines = [
         f"\n{split}: {found.frames} frames of {len(found.scenes)} scenes",
@@ -75,17 +76,17 @@ def describe(split: str, found: Survey, scenes_shown: int | None) -> str:
 
 
 def describe_heights(found: Survey) -> str:
-    """Say how high the camera was held, where that can be told."""
+    """Describe the camera's height, estimated where a frame shows its floor."""
     if not found.heights_m:
         return "unknown: no frame shows its floor"
-    spread = "  ".join(f"p{p} {np.percentile(found.heights_m, p):.2f} m" for p in (5, 50, 95))
-    return f"{spread}, in the {len(found.heights_m)} frames that show their floor, if it had NYU's lens"
+    percentiles = "  ".join(f"p{p} {np.percentile(found.heights_m, p):.2f} m" for p in (5, 50, 95))
+    return f"{percentiles}, in the {len(found.heights_m)} frames that show their floor, assuming NYU's camera"
 
 
 def sample_frames(pairs: Pairs, count: int) -> list:
-    """Take readable frames, evenly over the source."""
+    """Read up to `count` readable frames, evenly spaced in the source."""
     frames = []
-    for index in sorted({len(pairs) * place // count for place in range(count)}):
+    for index in spread(len(pairs), count):
         try:
             frame = pairs[index]
         except UserError:

@@ -158,6 +158,32 @@ def script_inside(
     return call
 
 
+class Trained(NamedTuple):
+    """A finished run, and the NYU it was trained on."""
+
+    run: Path
+    nyu: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Trained:
+    """One tiny run of train.py in a process of its own: 4 frames, 2 epochs of 2 steps. Not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    nyu, run = make_nyu(folder), folder / "run"
+    options = ["--augment", "--clip", "0.7", "--limit", "4", "--batch-size", "2", "--epochs", "2"]
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--data-dir", nyu, "--out", run, *options]
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **offline}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "stdout").write_text(done.stdout)
+    return Trained(run, nyu)
+
+
+@pytest.fixture
+def finished_run(trained: Trained, tmp_path: Path) -> Path:
+    """A copy of the tiny run, to resume, evaluate or damage: `run` in the empty folder."""
+    return Path(shutil.copytree(trained.run, tmp_path / "run"))
+
+
 @pytest.fixture
 def unused_port() -> int:
     """A port of this machine that nobody listens on."""

@@ -1,4 +1,4 @@
-"""The network that a script works with: a checkpoint's, or the one that ships."""
+"""The network that a script uses: a checkpoint's, or the one that ships."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from src.estimator import DepthEstimator
 
 
 def open_network(path: Path | None, weights: str | None, *, device: str, amp: str) -> DepthEstimator:
-    """Load a checkpoint's network, or where none is named the shipped one, and say which it is."""
+    """Load a checkpoint's network, or the shipped one, and print which it is."""
     estimator = DepthEstimator(path, weights=weights, device=device, amp=amp)
     print(f"network: {describe_network(estimator)}", flush=True)
     return estimator
 
 
 def describe_network(estimator: DepthEstimator) -> str:
-    """Put into words which network it is, what it was trained on, and the figures that exported weights carry."""
+    """Describe a network in one line: its checkpoint, its training data, and the scores stored in exported weights."""
     about = estimator.about
     words = f"{estimator.name}, trained on {about['data']}"
     if scores := about.get("scores"):
@@ -30,10 +30,10 @@ def describe_network(estimator: DepthEstimator) -> str:
 
 
 def open_its_data(about: dict[str, Any], options: Namespace) -> Data:
-    """Open the data to score a network on: what the command line leaves open is as in its training."""
+    """Open the data to evaluate a network on; options that were not typed are those of its training."""
     trained = about["options"]
     if options.data is None and options.data_dir is None:
-        options.data = trained["data"] if "data_dir" in trained else "auto"  # exported weights know no folder
+        options.data = trained["data"] if "data_dir" in trained else "auto"  # exported weights store no folder
     options.data = options.data or "auto"
     if options.data_dir is None and options.data in ("auto", trained["data"]):
         options.data_dir = known_folder(trained)
@@ -44,6 +44,6 @@ def open_its_data(about: dict[str, Any], options: Namespace) -> Data:
 
 
 def known_folder(trained: dict[str, Any]) -> Path | None:
-    """Recall where a training found its NYU or csv; None where it used neither or they lie there no more."""
+    """Return the folder or csv of a training run; None if it had none or it no longer exists."""
     folder = trained.get("data_dir") and Path(trained["data_dir"])
     return folder if folder and folder.exists() else None

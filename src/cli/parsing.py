@@ -1,4 +1,4 @@
-"""A parser whose errors are one line, and presets: flags written as YAML, read by that same parser."""
+"""An argparse parser with one-line errors, and presets: flags written as YAML and read by the same parser."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Reason = Callable[[argparse.Namespace], str | None]
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and that reads presets as if they were typed.
+    """An ArgumentParser with one-line errors that also reads presets.
 
-    Its results carry `typed`, the names of the options on the command line. One of these that has no effect with the
-    others is an error: see `refuse_idle`.
+    The namespace contains `typed`, the names of the options on the command line. A typed option that has no effect
+    with the others is an error, see `refuse_idle`.
     """
 
     def __init__(self, description: str | None) -> None:
@@ -33,18 +33,18 @@ class Parser(argparse.ArgumentParser):
         self._idle: dict[str, Reason] = {}
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, and where to read what is right."""
+        """End the script with a one-line message and status 2."""
         line = " ".join(message.split())
         line = line if len(line) < 500 else f"{line[:500]} …"
         self.exit(2, f"error: {line}. See: python scripts/{self.prog} --help\n")
 
     def refuse_idle(self, name: str, reason: Reason) -> None:
-        """Refuse the option called `name` wherever it is typed and `reason` gives one."""
+        """Refuse the typed option `name` whenever `reason` returns one."""
         before = self._idle.get(name)
         self._idle[name] = (lambda options: before(options) or reason(options)) if before else reason
 
     def peek(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
-        """Parse the command line alone: what it leaves open may come from a preset or from a resumed run."""
+        """Parse the command line alone, before its preset or its resumed run is read."""
         return super().parse_args(argv)
 
     def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
@@ -60,6 +60,11 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"argument --{name.replace('_', '-')}: has no effect {reason}")
         return options
 
+    def known(self, preset: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the entries of a preset that are options of this parser; a checkpoint may have older ones."""
+        names = {action.dest for action in self._actions}
+        return {key: value for key, value in preset.items() if key in names}
+
     def _typed(self, argv: Sequence[str]) -> frozenset[str]:
         absent = object()  # argparse fills in a default only where the namespace lacks the name
         found = super().parse_args(argv, argparse.Namespace(**{action.dest: absent for action in self._actions}))
@@ -73,8 +78,8 @@ LARGEST_INT = 10**18
 def as_tokens(preset: Mapping[str, Any]) -> list[str]:
     """Write `{lr: 0.002, augment: true, limit: null}` as `--lr=0.002 --augment`; null leaves the default.
 
-    **Raises**: UserError for a key that names no option, and for a value that is not a single one. A few lines of YAML
-    can stand for a list of millions, so such a value is not even written out.
+    **Raises**: UserError for a key that cannot be an option, and for a value that is not a single one (whose text is
+    not shown: a few lines of YAML can expand to millions of items).
     """
     tokens = []
     for key, value in preset.items():
@@ -93,25 +98,25 @@ def as_tokens(preset: Mapping[str, Any]) -> list[str]:
 
 def as_preset(options: argparse.Namespace) -> dict[str, Any]:
     """Write options as plain values that, read as a preset, repeat the run."""
-    about_this_run = ("out", "name", "resume", "preset", "max_minutes", "typed")
+    about_this_run = ("out", "resume", "preset", "max_minutes", "typed")
     values = {key: value for key, value in vars(options).items() if key not in about_this_run}
     return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in values.items()}
 
 
 def read_preset(path: Path | None) -> dict[str, Any]:
-    """Read a preset; one without folder is also looked for in `configs/`.
+    """Read a preset from its path, or from `configs/`.
 
     **Raises**: UserError when there is no such file or it holds no flags.
     """
     if path is None:
         return {}
-    found = next((place for place in (path, ROOT / "configs" / path) if place.is_file()), None)
+    found = next((candidate for candidate in (path, ROOT / "configs" / path) if candidate.is_file()), None)
     if found is None:
-        known = ", ".join(sorted(place.name for place in (ROOT / "configs").glob("*.yaml")))
+        known = ", ".join(sorted(preset.name for preset in (ROOT / "configs").glob("*.yaml")))
         raise UserError(f"--preset {path}: no such file. configs/ has {known}.")
     try:
         preset = yaml.safe_load(found.read_text(encoding="utf-8"))
-    except Exception as error:  # PyYAML lets through what its makers of dates and numbers raise
+    except Exception as error:  # PyYAML passes on whatever its date and number constructors raise
         raise UserError(f"--preset {path}: not YAML ({' '.join(str(error).split())[:120]}).") from None
     if not isinstance(preset, dict):
         raise UserError(f"--preset {path}: got {type(preset).__name__}, expected lines like lr: 0.002")
@@ -119,7 +124,7 @@ def read_preset(path: Path | None) -> dict[str, Any]:
 
 
 def number(kind: Callable[[str], Any], accept: Callable[[Any], bool], wanted: str) -> Callable[[str], Any]:
-    """Make a type for argparse that takes only numbers in a range."""
+    """Make a type for argparse that accepts only numbers in a range."""
 
     def parse(text: str) -> Any:
         try:
@@ -133,8 +138,8 @@ def number(kind: Callable[[str], Any], accept: Callable[[Any], bool], wanted: st
     return parse
 
 
-def spelled(parse: Callable[[str], Any], wanted: str) -> Callable[[str], str]:
-    """Make a type for argparse that keeps a text as it is, if it can be read."""
+def checked(parse: Callable[[str], Any], wanted: str) -> Callable[[str], str]:
+    """Make a type for argparse that keeps the text, after checking that `parse` accepts it."""
 
     def check(text: str) -> str:
         try:

@@ -1,4 +1,4 @@
-"""Score a network on frames of a data set: the table on the terminal, the files beside the checkpoint."""
+"""Score a network on frames of a data set: a table, files beside the checkpoint, and pictures of predictions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from src.cli.data import bar_options, make_allowance
@@ -16,16 +16,17 @@ from src.cli.sources import Data
 from src.conventions import Pairs, UserError
 from src.data.batches import EvaluationSamples, make_sample
 from src.data.listing import spread
+from src.data.packed import Packed
 from src.estimator import DepthEstimator
-from src.network import DepthNet
 from src.scoring import evaluation
 from src.scoring.metrics import MeanMap, mean_map
+from src.training import distributed
 from src.training.engine import Precision, predict
 from src.training.provenance import describe_device, revision
 from src.viewing.figures import Comparison, draw_strip
 
 MEAN_MAP_FRAMES = 200
-"""On NYU, so many give the SSIM of all 795 but for 0.003."""
+"""On NYU, the SSIM of this many differs from that of all 795 by 0.003 at most."""
 
 
 def report(
@@ -39,9 +40,9 @@ def report(
     name: str | None = None,
     extra_json: Path | None = None,
 ) -> dict[str, Any]:
-    """Score all frames of a split, print the table, and write JSON, CSV and the strip of best, median, worst frame.
+    """Score all frames of a split, print the table, and write JSON, CSV and a strip of best, median and worst frame.
 
-    Beside the network stands the mean map of the training frames of the same data, where there are any.
+    The mean map of the training frames of the same data is scored as a baseline, where there are any.
     """
     network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
     pairs, name = data.open(split, limit), name or estimator.name
@@ -67,35 +68,34 @@ def report(
         revision=revision(),
         trained_revision=about["revision"],
     )
-    stem = f"evaluation-{data.kind}-{split}"
-    evaluation.write_json(folder / f"{stem}.json", result)
-    if extra_json is not None:
-        evaluation.write_json(extra_json, result)
-    evaluation.write_csv(folder / f"{stem}.csv", scores)
-    ranked = [(label, samples.indices[row]) for label, row in evaluation.rank(scores)]
-    rows = [compare(network, pairs, index, label, about, precision) for label, index in ranked]
-    draw_strip(rows, folder / f"{stem}.png", unit=estimator.unit)
+    stem = folder / f"evaluation-{data.kind}-{split}"
+    for path in (stem.with_suffix(".json"), *([extra_json] if extra_json else [])):
+        evaluation.write_json(path, result)
+    evaluation.write_csv(stem.with_suffix(".csv"), scores)
+    examples = [(label, samples.indices[row]) for label, row in evaluation.pick_examples(scores)]
+    rows = [compare(network, pairs, index, label, about, precision) for label, index in examples]
+    draw_strip(rows, stem.with_suffix(".png"), unit=estimator.unit)
 
     print(f"\n{name}, trained on {about['data']}, scored on the {len(scores)} {split} frames of {data.kind}:\n")
     print(evaluation.format_table(result))
     origin = f"of {baseline.frames} training frames" if baseline else "none, since these data have no training frames"
     print(f"\n{result['device']}, {result['precision']}; mean map: {origin}")
     if left_out.reasons:
-        print(f"{len(left_out.reasons)} frames of the list could not be read: compare with no figure of all of them.")
+        print(f"{len(left_out.reasons)} frames could not be read: these figures are not those of the whole list.")
     if unit_m is None:
-        print("eigen and metric10 need metres, which this network (--target relative) does not know.")
-    print(f"\nresult  {folder / stem}.json\nper image  {folder / stem}.csv\npicture  {folder / stem}.png")
+        print("eigen and metric10 need metres, which this network (--target relative) does not estimate.")
+    print(f"\nresult  {stem}.json\nper image  {stem}.csv\npicture  {stem}.png")
     return result
 
 
-def estimate_one(network: DepthNet, precision: Precision, image: Tensor) -> Tensor:
+def estimate_one(network: nn.Module, precision: Precision, image: Tensor) -> Tensor:
     """Estimate one photo's depth in the network's units: (1, 3, 224, 224) -> (56, 56) on the CPU."""
     return predict(network, image.to(precision.device), precision)[0, 0].cpu()
 
 
 def average_depth(data: Data, split: str, limit: int | None) -> MeanMap | None:
-    """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spread over the list; None without any."""
-    if data.kind == "csv" and split == "test":  # which are all rows: none is left to train on
+    """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spaced in the list; None without any."""
+    if data.kind == "csv" and split == "test":  # which has all rows: none is left to train on
         return None
     maps = []
     try:
@@ -109,9 +109,9 @@ def average_depth(data: Data, split: str, limit: int | None) -> MeanMap | None:
 
 
 def compare(
-    network: DepthNet, pairs: Pairs, index: int, label: str, about: dict[str, Any], precision: Precision
+    network: nn.Module, pairs: Pairs, index: int, label: str, about: dict[str, Any], precision: Precision
 ) -> Comparison:
-    """Set one frame's photo, truth and prediction side by side, in metres or in shares of the farthest point."""
+    """Put one frame's photo, truth and prediction side by side, in metres or as shares of the farthest point."""
     frame = pairs[index]
     sample = make_sample(pairs.names[index], frame)
     prediction = estimate_one(network.eval(), precision, sample.image).numpy()
@@ -120,3 +120,19 @@ def compare(
     truth = frame.depth_m if metric else frame.depth_m / np.float32(max(frame.depth_m.max(), 1e-6))
     title = f"{Path(pairs.names[index]).name}\n{label}"
     return Comparison(title, frame.image, truth, prediction * np.float32(unit))
+
+
+def draw_samples(
+    pairs: Pairs, packed: Packed, network: nn.Module, *, facts: dict[str, Any], precision: Precision, folder: Path
+) -> None:
+    """Draw the predictions for four readable frames as samples.png. A failure ends no run."""
+    if not distributed.is_first():
+        return
+    indices = sorted({int(packed.rows[len(packed) * eighth // 8]) for eighth in (1, 3, 5, 7)})
+    measured = facts["validation"]
+    label = f"RMSE {measured['rmse_m']:.3f} m" if "rmse_m" in measured else ""
+    try:
+        rows = [compare(network, pairs, index, label, facts, precision) for index in indices]
+        draw_strip(rows, folder / "samples.png")
+    except UserError as error:
+        print(f"no samples.png: {error}", flush=True)

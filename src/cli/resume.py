@@ -1,4 +1,4 @@
-"""Which run it is: a new one or one to go on with, from which weights; and how to go on with it later."""
+"""Which run to train: a new one, or an earlier one from its newest checkpoint; and the command that resumes it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Any
 from src.cli.network import known_folder
 from src.cli.parsing import ROOT, Parser, read_preset
 from src.conventions import UserError
-from src.network import DepthNet, rebuild
-from src.training import checkpoint, distributed
+from src.training import distributed
 from src.training.keeper import NEWEST, find_newest, load_newest
 from src.training.logbook import check_writable
 from src.training.state import State
@@ -23,24 +22,24 @@ RUNS = Path("runs")
 
 
 def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, Any] | None]:
-    """Read defaults < preset, or the resumed run's options, < command line; load what to go on from, if anything."""
+    """Read defaults < preset, or the resumed run's options, < command line; load the checkpoint to resume, if any."""
     argv, resume = sys.argv[1:], typed.resume
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
-        resume = resume or "auto"  # one of the processes had died, and torchrun started all of them again
+        resume = resume or "auto"  # torchrun restarted all processes, since one of them died
     path = find_resumable(resume, typed.out)
     if path is None:
         options, resumed = parser.parse_over(read_preset(typed.preset), argv), None
         if options.out is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
-            raise UserError("torchrun --max-restarts: name the run's folder with --out, to find it again.")
+            raise UserError("torchrun --max-restarts: name the run's folder with --out, to find it after a restart.")
         if options.out and find_newest(options.out):
             raise UserError(
-                f"--out {options.out}: holds a run already. Go on with it by --resume auto, or name another folder."
+                f"--out {options.out}: holds a run already. Resume it with --resume auto, or name another folder."
             )
     else:
         resumed = load_newest(path)
         if "progress" not in resumed:
             raise UserError(f"--resume {path}: holds weights, but no optimiser state. Take the last.pt beside it.")
-        trained = resumed["about"]["options"]
+        trained = parser.known(resumed["about"]["options"])
         folder = known_folder(trained)
         options = parser.parse_over({**trained, "data_dir": folder and str(folder)}, argv)
         options.out = path.parent
@@ -50,13 +49,13 @@ def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, A
     return options, resumed
 
 
-def name_folder(name: str) -> Path:
-    """Name the folder of a new run."""
-    return RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+def new_run_folder(kind: str) -> Path:
+    """Name the folder of a new run on this kind of data."""
+    return RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
 
 
 def find_resumable(resume: str | None, out: Path | None) -> Path | None:
-    """Find the checkpoint that `--resume` means; None to start afresh."""
+    """Find the checkpoint that `--resume` means; None to start a new run."""
     if resume is None:
         return None
     if resume != "auto":
@@ -72,57 +71,34 @@ def find_resumable(resume: str | None, out: Path | None) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime).with_name(NEWEST)
 
 
-def make_network(options: Namespace, *, resumed: bool) -> DepthNet:
-    """Make the network to train, on a checkpoint's weights where `--init` names one.
-
-    **Raises**: UserError when that checkpoint's network is another one, or its numbers mean something else.
-    """
-    if resumed or options.init is None:
-        return DepthNet(options.encoder, pretrained=options.pretrained and not resumed)
-    content = checkpoint.load(options.init)
-    about = content["about"]
-    for flag in ("encoder", "target", "max_depth"):
-        held, wanted = about["max_depth_m" if flag == "max_depth" else flag], getattr(options, flag)
-        if held != wanted:
-            flag = flag.replace("_", "-")
-            raise UserError(f"--init {options.init}: got {flag} {held}, expected {wanted}. Add --{flag} {held}.")
-    weights, which = checkpoint.choose_weights(content)
-    print(f"starting from {options.init} ({which}), trained on {about['data']}", flush=True)
-    return rebuild(options.encoder, weights)
-
-
-def go_on(state: State, resumed: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Take back what was saved, and say what is not as it was."""
+def restore(state: State, resumed: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Restore the saved state, and print what differs from the machine and the batches it was saved with."""
     state.restore(resumed)
     about = resumed["about"]
     facts |= {key: about[key] for key in ("weights", "validation")}
     print(f"resumed after epoch {state.epoch}" + (f" and {state.batch} batches" if state.batch else ""))
     if state.batch and about["plan"] != facts["plan"]:
-        print(f"now {facts['plan']}, before {about['plan']}: the epoch begins anew")
+        print(f"now {facts['plan']}, before {about['plan']}: the epoch restarts")
         state.begin_epoch()
     if about.get("machine", facts["machine"]) != facts["machine"]:
         print(
             f"now on {facts['machine']}, before on {about['machine']}: "
-            "the run goes on correctly, but not bit for bit as it would have there"
+            "the results are equally valid, but not bit for bit those of that machine"
         )
 
 
-def how_to_go_on(options: Namespace) -> str:
-    """Write the command that goes on with a run that was stopped."""
+def resume_hint(options: Namespace) -> str:
+    """Write the command that resumes a run that was stopped."""
     if options.out is None or find_newest(options.out) is None:
         return " before anything was saved"
-    count, here = distributed.world(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    flags = f"--nproc-per-node {here}" if count == here else "(with its flags as before)"
-    words = [
-        "python" if count == 1 else f"torchrun {flags}",
-        as_typed("train.py"),
-        "--resume",
-        shlex.quote(str(options.out / NEWEST)),
-    ]
+    world, local = distributed.world(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    flags = f"--nproc-per-node {local}" if world == local else "(with its flags as before)"
+    words = ["python" if world == 1 else f"torchrun {flags}", script_path("train.py")]
+    words += ["--resume", shlex.quote(str(options.out / NEWEST))]
     words += ["--max-minutes", f"{options.max_minutes:g}"] if options.max_minutes else []
-    return f". All is saved; go on with:\n  {' '.join(words)}"
+    return f". Everything is saved; resume with:\n  {' '.join(words)}"
 
 
-def as_typed(script: str) -> str:
-    """Write the path of another script as one would type it here."""
+def script_path(script: str) -> str:
+    """Write the path of a script as it is typed from this folder."""
     return os.path.relpath(ROOT / "scripts" / script)

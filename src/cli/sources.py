@@ -1,11 +1,11 @@
-"""From `--data` and `--data-dir` to frames: what was asked for, what was found, what was taken."""
+"""From `--data` and `--data-dir` to the frames of a split."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from src.choices import ROOMS, SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Pairs, UserError
@@ -17,10 +17,10 @@ from src.rooms.rooms import RoomPairs
 
 @dataclass(frozen=True)
 class Data:
-    """A chosen data set: its kind (`nyu`, `rooms` or `csv`), where it lies, and why it was taken.
+    """A data set: its kind (`nyu`, `rooms` or `csv`), where it is, why it was chosen, and the options that concern it.
 
-    `rooms` is how many rooms to generate for training, `holes` whether their depth is left out where a Kinect's is,
-    `without` what else is left out of them.
+    `rooms` is how many training rooms to generate, `holes` whether depth that a Kinect cannot measure is removed,
+    `without` an ingredient to leave out.
     """
 
     kind: str
@@ -35,13 +35,13 @@ class Data:
 
     @property
     def last_split(self) -> str:
-        """The split that a training ends on: the test frames, or where the csv names none, the held-out ones."""
+        """The split that a training is scored on: the test frames, or of a csv, the validation frames."""
         return "val" if self.kind == "csv" else "test"
 
     def open(self, split: str, limit: int | None = None) -> Pairs:
         """Open `train`, `val` or `test`, or only its first `limit` frames.
 
-        **Raises**: UserError when the split is empty, or what is wrong with it is wrong with all of its files.
+        **Raises**: UserError when the split is empty or its list cannot be used.
         """
         pairs = self._open(split)
         if not len(pairs):
@@ -52,7 +52,7 @@ class Data:
 
     def _open(self, split: str) -> Pairs:
         if self.kind == "rooms" or self.root is None:
-            # Training frames need no more pixels than are stored; test frames have NYU's size, for its protocol.
+            # Training rooms have the size that the cache stores; test rooms have NYU's size, as its protocol expects.
             height = TRAINING_SIZES.image_px
             camera = NYU_INTRINSICS if split == "test" else NYU_INTRINSICS.resized(height * 4 // 3, height)
             if split != "train":
@@ -67,40 +67,25 @@ class Data:
         return ListedPairs(rows, self.root.parent, units, max_depth_m=self.max_depth_m)
 
 
-def choose_data(
-    kind: str = "auto",
-    folder: Path | None = None,
-    *,
-    validation: float = 0.1,
-    depth_scale: float | None = None,
-    max_depth_m: float = MAX_DEPTH_M,
-    rooms: int = ROOMS["train"],
-    holes: bool = False,
-    without: str | None = None,
-) -> Data:
-    """Settle on a data set.
+def choose_data(kind: str = "auto", folder: Path | None = None, **settings: Any) -> Data:
+    """Choose a data set as `find_data` does, with any of `Data`'s settings."""
+    return Data(*find_data(kind, folder), **settings)
 
-    `auto` takes a file for a csv, else NYU where it finds it, else the generated rooms; every other kind is taken
-    or refused.
 
-    **Raises**: UserError when what was asked for is not there.
+def find_data(kind: str, folder: Path | None) -> tuple[str, Path | None, str]:
+    """Find the data of `--data` and `--data-dir`: their kind, where they are, and why they were chosen.
+
+    `auto` takes a csv if the folder is a file, else NYU if it is found, else rooms; any other kind is taken or refused.
+
+    **Raises**: UserError when the data that were asked for are not there.
     """
-    data = partial(
-        Data,
-        validation=validation,
-        depth_scale=depth_scale,
-        max_depth_m=max_depth_m,
-        rooms=rooms,
-        holes=holes,
-        without=without,
-    )
     if kind == "rooms":
-        return data("rooms", None, "as asked")
-    is_file = folder is not None and os.path.isfile(folder)  # unlike Path.is_file, it takes any name
+        return "rooms", None, "as asked"
+    is_file = folder is not None and os.path.isfile(folder)  # unlike Path.is_file, it accepts any name
     if kind == "csv" or (kind == "auto" and is_file):
         if not is_file:
             raise UserError(f"--data csv: got --data-dir {folder}, expected a csv file of image,depth rows.")
-        return data("csv", folder, "as asked")
+        return "csv", folder, "as asked"
     if folder is not None:
         root = find_nyu(folder)
         if root is None:
@@ -108,13 +93,11 @@ def choose_data(
                 f"--data-dir {folder}: no NYU there, expected a folder with data/nyu2_train.csv and nyu2_test.csv. "
                 "Check the path, or take --data rooms."
             )
-        return data("nyu", root, "found at --data-dir")
+        return "nyu", root, "found at --data-dir"
     root, why = locate_nyu()
     if root is None and kind == "nyu":
         raise UserError(
             f"--data nyu: no NYU on this machine, and {why}. "
             "Download soumikrakshit/nyu-depth-v2 from Kaggle and name its folder with --data-dir."
         )
-    if root is None:
-        return data("rooms", None, f"no NYU on this machine, and {why}")
-    return data("nyu", root, why)
+    return ("nyu", root, why) if root else ("rooms", None, f"no NYU on this machine, and {why}")

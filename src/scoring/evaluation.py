@@ -88,7 +88,7 @@ def format_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def rank(scores: Sequence[ImageScore]) -> list[tuple[str, int]]:
+def pick_examples(scores: Sequence[ImageScore]) -> list[tuple[str, int]]:
     """Pick the best, the median and the worst frame: (label, index), by RMSE, or AbsRel where there is no scale."""
     protocol, measure = ("eigen", "rmse_m") if "eigen" in scores[0].plain else ("eigen_median", "abs_rel")
     order = sorted(range(len(scores)), key=lambda index: scores[index].plain[protocol][measure])

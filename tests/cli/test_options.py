@@ -9,8 +9,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from src.cli.option_groups import idle_options
 from src.cli.options import (
-    name_idle,
     parse_benchmark,
     parse_evaluation,
     parse_inspection,
@@ -20,7 +20,9 @@ from src.cli.options import (
 )
 from src.cli.parsing import Parser, as_preset, as_tokens, read_preset
 from src.cli.resume import RUNS, find_resumable
+from src.cli.training import choose_augmentation
 from src.conventions import UserError
+from src.data.augment import Augmentation
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
 
@@ -121,9 +123,6 @@ def test_the_newest_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("--data rooms --validation 0.5", "argument --validation: has no effect on --data rooms"),
         ("--data rooms --max-bad 3", "argument --max-bad: has no effect on --data rooms"),
         ("--data nyu --depth-scale 9", "argument --depth-scale: has no effect on --data nyu"),
-        ("--swa-lr-scale 0.5", "argument --swa-lr-scale: has no effect without --swa"),
-        ("--swa-lr-scale 0.5 --swa 0.2", None),
-        ("--name a --out b", "argument --name: has no effect with --out"),
         ("--no-pretrained --init a.pt", "argument --pretrained: has no effect with --init"),
         ("--preset nyu.yaml --resume last.pt", "argument --preset: has no effect with --resume"),
         ("--init a.pt --resume last.pt", "argument --init: has no effect with --resume"),
@@ -145,7 +144,7 @@ def test_an_option_without_effect_is_refused(
 def test_a_preset_may_hold_what_has_no_effect(parser: Parser) -> None:
     saved = as_preset(parser.parse_args(["--data", "nyu"]))
     assert parser.parse_over(saved, []).typed == frozenset()
-    assert name_idle(parser.parse_args(["--rooms", "9", "--seed", "3"]), "nyu") == ["--rooms"]
+    assert idle_options(parser.parse_args(["--rooms", "9", "--seed", "3"]), "nyu") == ["--rooms"]
 
 
 @pytest.mark.parametrize(
@@ -196,6 +195,19 @@ def test_what_scripts_write_by_default_is_ignored_by_git() -> None:
     if done.returncode > 1:
         pytest.skip("no git checkout")
     assert done.stdout.splitlines() == [str(path) for path in written]
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "expected"),
+    [
+        ("nyu", ["--augment"], Augmentation()),
+        ("rooms", ["--augment"], Augmentation(zoom=1.0)),
+        ("rooms", ["--augment", "--zoom", "0.8"], Augmentation(zoom=0.8)),
+        ("nyu", ["--no-augment"], Augmentation.none()),
+    ],
+)
+def test_rooms_are_not_zoomed_unless_asked(parser: Parser, kind: str, typed: list[str], expected: Augmentation) -> None:
+    assert choose_augmentation(parser.parse_args(typed), kind) == expected
 
 
 def test_help_shows_every_default(parser: argparse.ArgumentParser) -> None:

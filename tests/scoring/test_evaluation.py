@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from src.conventions import Sample, UserError
-from src.scoring.evaluation import COLUMNS, evaluate, format_table, rank, summarize_scores, write_csv, write_json
+from src.scoring.evaluation import (
+    COLUMNS,
+    evaluate,
+    format_table,
+    pick_examples,
+    summarize_scores,
+    write_csv,
+    write_json,
+)
 from src.scoring.metrics import mean_map
 
 MEAN = mean_map([torch.full((56, 56), 3.0), torch.full((56, 56), 5.0)])
@@ -77,13 +85,15 @@ def test_without_training_frames_there_is_no_mean_map() -> None:
 def test_a_relative_network_has_no_metres() -> None:
     scores = evaluate(left_right, samples(), unit_m=None, mean_map=MEAN)
     assert set(summarize_scores(scores)["protocols"]) == {"relative", "eigen_median"}
-    assert [index for _, index in rank(scores)]
+    assert [index for _, index in pick_examples(scores)]
 
 
 def test_best_median_and_worst_are_ranked_by_error() -> None:
     scores = evaluate(left_right, samples(), unit_m=10.0, mean_map=MEAN)
-    assert [index for _, index in rank(scores)] == [1, 0, 2] or [index for _, index in rank(scores)] == [0, 1, 2]
-    assert rank(scores)[2][0].startswith("worst: rmse_m 6")
+    assert [index for _, index in pick_examples(scores)] == [1, 0, 2] or [
+        index for _, index in pick_examples(scores)
+    ] == [0, 1, 2]
+    assert pick_examples(scores)[2][0].startswith("worst: rmse_m 6")
 
 
 def test_the_csv_has_a_row_per_image(tmp_path: Path) -> None:

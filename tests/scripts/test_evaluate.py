@@ -1,64 +1,93 @@
+"""evaluate.py and export.py, and the weights that ship."""
+
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Script
+from conftest import Script, Trained
 
+from src.conventions import UserError
+from src.network import SHIPPED
 from src.training import checkpoint
 
 
-def test_the_data_of_the_training_are_found_again_and_the_result_says_how_it_was_computed(
-    script_inside: Script, nyu_folder: Path, tmp_path: Path
+def test_the_data_of_the_training_are_found_again_and_rooms_are_never_taken_instead(
+    script_inside: Script, finished_run: Path, tmp_path: Path
 ) -> None:
-    script_inside("train.py", "--data-dir", nyu_folder, "--out", "run", "--limit", 2, "--epochs", 1)
     # Without the folder of the training, this would start a download.
-    done = script_inside("evaluate.py", "run/best.pt", "--data", "nyu", "--limit", 2, "--json", "nyu.json")
+    done = script_inside(
+        "evaluate.py", "run/best.pt", "--data", "nyu", "--limit", 2, "--json", "a.json", "--amp", "bf16"
+    )
     assert "DATA: NYU Depth V2 (found at --data-dir)" in done.stdout
-    result = json.loads((tmp_path / "nyu.json").read_text())
-    assert (result["precision"], result["mean_map_frames"]) == ("float32", 2)
-    assert str(torch.get_num_threads()) in result["device"]
-    assert set(result["protocols_mean_map"]) == {"metric10", "relative"}
     assert "relative, mean map" in done.stdout
-    script_inside("evaluate.py", "run/best.pt", "--amp", "bf16", "--limit", 2, "--json", "half.json")
-    assert json.loads((tmp_path / "half.json").read_text())["precision"] == "bfloat16"
-    # A folder that is gone is looked for; rooms are never taken for it.
-    nyu_folder.rename(tmp_path / "elsewhere")
-    refused = script_inside("evaluate.py", "run/best.pt", status=2)
-    assert "--data nyu: no NYU on this machine" in refused.stderr
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert (result["precision"], result["mean_map_frames"], result["count"]) == ("bfloat16", 2, 2)
+    assert str(torch.get_num_threads()) in result["device"]
+    content = checkpoint.load(finished_run / "best.pt")
+    content["about"]["options"]["data_dir"] = str(tmp_path / "gone")
+    checkpoint.save(finished_run / "best.pt", **content)
+    assert "--data nyu: no NYU" in script_inside("evaluate.py", "run/best.pt", status=2).stderr
 
 
-def test_a_csv_of_one_frame_is_scored_without_a_mean_map(
-    script_inside: Script, nyu_folder: Path, tmp_path: Path
-) -> None:
-    pairs = nyu_folder / "nyu_data" / "one.csv"
-    pairs.write_text("data/nyu2_test/00000_colors.png,data/nyu2_test/00000_depth.png\n")
+def test_a_csv_is_scored_without_a_mean_map(script_inside: Script, trained: Trained, tmp_path: Path) -> None:
+    frames = trained.nyu / "nyu_data" / "data" / "nyu2_test"
+    pairs = tmp_path / "one.csv"
+    for name in ("00000_colors.png", "00000_depth.png"):
+        (tmp_path / name).write_bytes((frames / name).read_bytes())
+    pairs.write_text("00000_colors.png,00000_depth.png\n")
     done = script_inside("evaluate.py", "--data", "csv", "--data-dir", pairs, "--out", "out")
     result = json.loads((tmp_path / "out" / "evaluation-csv-test.json").read_text())
     assert (result["count"], result["mean_map_frames"], result["protocols_mean_map"]) == (1, 0, {})
-    assert "these data have no training frames" in done.stdout
+    assert "no training frames" in done.stdout
 
 
-@pytest.mark.parametrize("damage", ["missing", "folder", "text", "foreign", "code", "truncated", "unfit"])
+def test_exported_weights_carry_their_scores(script_inside: Script, finished_run: Path, trained: Trained) -> None:
+    done = script_inside("export.py", finished_run / "best.pt", "--data-dir", trained.nyu, "--limit", 2)
+    exported = checkpoint.load(finished_run / "best.safetensors")
+    assert exported["about"]["scores"]["count"] == 2
+    assert str(trained.nyu) not in json.dumps(exported["about"])
+    assert "best.safetensors.sha256" in done.stdout
+
+
+def test_the_shipped_weights_fit_their_checksum_and_their_card(tmp_path: Path) -> None:
+    scores = checkpoint.load(SHIPPED)["about"]["scores"]
+    card = (SHIPPED.parent / "README.md").read_text()
+    for protocol, names in {"eigen": ("abs_rel", "rmse_m", "log10", "d1"), "metric10": ("ssim", "mse")}.items():
+        for name in names:
+            digits = 4 if name == "mse" else 3
+            assert f"{scores['protocols'][protocol][name]:.{digits}f}" in card, (protocol, name)
+    assert scores["count"] == 294
+    content = bytearray(SHIPPED.read_bytes())
+    assert len(content) < 8e6
+    content[len(content) // 2] ^= 1
+    path = tmp_path / SHIPPED.name
+    path.write_bytes(content)
+    checkpoint.checksum_of(path).write_text(checkpoint.checksum_of(SHIPPED).read_text())
+    with pytest.raises(UserError, match="SHA-256"):
+        checkpoint.load(path)
+
+
+def test_the_shipped_weights_on_real_frames(script_inside: Script, real_nyu: Path, tmp_path: Path) -> None:
+    done = script_inside("evaluate.py", "--data-dir", real_nyu, "--limit", 40, "--json", "r.json", "--out", "out")
+    assert "the weights that ship" in done.stdout
+    eigen = json.loads((tmp_path / "r.json").read_text())["protocols"]["eigen"]
+    assert eigen["d1"] > 0.70
+    assert eigen["rmse_m"] < 0.65
+
+
+@pytest.mark.parametrize("damage", ["missing", "folder", "foreign", "code", "unfit"])
 def test_a_bad_checkpoint_costs_one_line(script_inside: Script, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "x.pt"
-    about = {
-        "encoder": "tf_efficientnet_lite0",
-        "max_depth_m": 10.0,
-        "options": {"data": "rooms", "data_dir": None, "depth_scale": None, "validation": 0.1},
-    }
+    about = {"encoder": "tf_efficientnet_lite0", "target": "metric", "max_depth_m": 10.0, "data": "rooms", "epoch": 1}
     if damage == "folder":
         path.mkdir()
-    elif damage == "text":
-        path.write_text("hello")
     elif damage == "foreign":
         torch.save({"model": {}}, path)
     elif damage == "code":
         torch.save({"mark": checkpoint.MARK, "about": torch.nn.Linear(1, 1)}, path)
-    elif damage == "truncated":
-        checkpoint.save(path, about=about, network={"w": torch.zeros(9999)}, ema=None)
-        path.write_bytes(path.read_bytes()[:9000])
     elif damage == "unfit":
+        about |= {"options": {}, "revision": "x"}
         checkpoint.save(path, about=about, network={"w": torch.zeros(1)}, ema=None)
     done = script_inside("evaluate.py", path, status=2)
     assert done.stderr.startswith("error: ")

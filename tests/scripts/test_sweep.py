@@ -1,54 +1,64 @@
+"""sweep.py, inspect_data.py and benchmark.py."""
+
 import json
 from pathlib import Path
 
-import pytest
-from conftest import Script
+from conftest import Script, Trained
 from PIL import Image
 
 import sweep
 
-PRESETS = {
-    "lr-2e-3": "lr: 0.002\ntarget: relative\nbatch-size: 2\nema: 0\naugment: true\n",
-    "lr-2e-3-swa": "lr: 0.002\ntarget: relative\nbatch-size: 2\nema: 0\naugment: true\nswa: 0.5\n",
-}
 
-
-def test_a_sweep_reports_resumes_and_skips(
-    script_inside: Script, nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_reports_resumes_and_skips(script_inside: Script, trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "presets").mkdir()
-    for name, text in PRESETS.items():
-        (tmp_path / "presets" / f"{name}.yaml").write_text(text)
-    command = ("sweep.py", "--presets", "presets", "--data-dir", nyu_folder, "--limit", 4, "--out", "out")
+    for name, swa in (("lr-2e-3", 0), ("lr-2e-3-swa", 0.5)):
+        preset = f"lr: 0.002\ntarget: relative\nbatch-size: 2\nema: 0\naugment: true\nswa: {swa}\n"
+        (tmp_path / "presets" / f"{name}.yaml").write_text(preset)
+    command = ("sweep.py", "--presets", "presets", "--data-dir", trained.nyu, "--limit", 2, "--out", "out")
     script_inside(*command, "--epochs", 1)
     out = tmp_path / "out"
-    assert json.loads((out / "lr-2e-3-swa/swa/evaluation-nyu-test.json").read_text())["weights"] == "swa"
+    swa_result = out / "lr-2e-3-swa" / "swa" / "evaluation-nyu-test.json"
+    assert json.loads(swa_result.read_text())["weights"] == "swa"
     for name in ("curves.png", "predictions.png"):
         Image.open(out / name).verify()
     report = (out / "report.md").read_text()
-    assert "Stochastic weight averaging changes SSIM" in report
     figure = json.loads((out / "lr-2e-3/evaluation-nyu-test.json").read_text())["protocols"]["relative"]["ssim"]
     assert f"{figure:.4f}" in report
     assert "](curves.png)" in report and "](predictions.png)" in report
 
-    # What is done is not trained again; what is missing is made up for.
     before = (out / "lr-2e-3/best.pt").stat().st_mtime_ns
-    (out / "lr-2e-3-swa/swa/evaluation-nyu-test.json").unlink()
+    swa_result.unlink()
     done = script_inside(*command, "--epochs", 1)
     assert (out / "lr-2e-3/best.pt").stat().st_mtime_ns == before
-    assert (out / "lr-2e-3-swa/swa/evaluation-nyu-test.json").exists()
+    assert swa_result.exists()
     assert "[1/2]" not in done.stdout
     refused = script_inside(*command, "--epochs", 2, status=2)
-    assert "holds runs with --epochs 1, got 2" in refused.stderr
-
-
-def test_presets_stand_in_the_order_of_their_rates() -> None:
-    presets = ({"lr": 8e-3}, {"lr": 2e-3, "swa": 0.4}, {"lr": 2e-3, "augment": True}, {"lr": 2e-3}, {"lr": 2e-4})
-    ranked = sorted(presets, key=sweep.order)
-    assert ranked == list(reversed(presets))
-
-
-def test_mistakes_cost_one_line(script_inside: Script, tmp_path: Path) -> None:
+    assert "--epochs 1, got 2" in refused.stderr
     (tmp_path / "empty").mkdir()
-    done = script_inside("sweep.py", "--presets", "empty", status=2)
-    assert "--presets empty: got no .yaml file there" in done.stderr
+    assert "--presets empty" in script_inside("sweep.py", "--presets", "empty", status=2).stderr
+
+
+def test_runs_are_sorted_by_rate_then_plain_augmented_averaged() -> None:
+    presets = [{"lr": 2e-4}, {"lr": 2e-3}, {"lr": 2e-3, "augment": True}, {"lr": 2e-3, "swa": 0.4}, {"lr": 8e-3}]
+    assert sorted(reversed(presets), key=sweep.sort_key) == presets
+
+
+def test_inspecting_a_good_source_and_one_with_a_damaged_file(
+    script_inside: Script, nyu_folder: Path, tmp_path: Path
+) -> None:
+    done = script_inside("inspect_data.py", "--data-dir", nyu_folder)
+    assert "train: 15 frames of 5 scenes" in done.stdout
+    assert "16-bit, 1000 units per metre: 3" in done.stdout
+    Image.open(tmp_path / "contact_sheet.png").verify()
+    (nyu_folder / "nyu_data/data/nyu2_test/00001_colors.png").write_bytes(b"no")
+    done = script_inside("inspect_data.py", "--data-dir", nyu_folder, "--all-scenes", status=2)
+    assert "00001_colors.png" in done.stdout
+    assert "error: 1 problems" in done.stderr
+    assert all(f"office_{scene:04}_out 3" in done.stdout for scene in range(6))
+
+
+def test_the_benchmark_compares_both_loops(script: Script) -> None:
+    done = script("benchmark.py", "--rounds", 1, "--steps", 1, "--batch-size", 2)
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["ours", "plain", "ratio"]
+    assert float(lines[2].split()[-1]) > 0

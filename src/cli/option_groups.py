@@ -1,0 +1,109 @@
+"""Options that several scripts share, and the types of their values."""
+
+from __future__ import annotations
+
+from argparse import BooleanOptionalAction, Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from src.choices import AMP, DEVICES, INGREDIENTS, KINDS, ROOMS, WEIGHTS, default_cache, parse_max_bad
+from src.cli.parsing import Parser, checked, number
+
+SWITCH = BooleanOptionalAction
+POSITIVE = number(float, lambda x: 0 < x < float("inf"), "a number above 0")
+NOT_NEGATIVE = number(float, lambda x: 0 <= x < float("inf"), "a number from 0")
+SHARE = number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+SIDE = number(float, lambda x: 0 < x <= 1, "a number above 0, at most 1")
+COUNT = number(int, lambda x: x > 0, "a whole number above 0")
+ANGLE = number(float, lambda x: 0 < x < 180, "an angle between 0 and 180")
+INDEX = number(int, lambda x: x >= 0, "a whole number from 0")
+PORT = number(int, lambda x: 0 < x < 65535, "a port from 1 to 65534")
+
+KINDS_WITH = {
+    "rooms": ("rooms",),
+    "holes": ("rooms",),
+    "without": ("rooms",),
+    "depth_scale": ("csv",),
+    "data_dir": ("nyu", "csv"),
+    "validation": ("nyu", "csv"),
+    "max_bad": ("nyu", "csv"),
+    "fov": ("csv",),
+}
+"""The kinds of data on which these options have an effect."""
+
+
+def add_data_options(parser: Parser, *, trains: bool) -> None:
+    """Add the options that choose the frames; those of a script that only evaluates default to the checkpoint's own."""
+    add = parser.add_argument_group("data").add_argument
+    kind = "auto" if trains else None
+    add("--data", choices=KINDS, default=kind, help="a csv of your own pairs, or auto: NYU if it is found, else rooms")
+    add("--data-dir", type=Path, metavar="PATH", help="the folder that contains NYU, or the csv file")
+    add("--depth-scale", type=POSITIVE, metavar="UNITS", help="csv: how many stored units are a metre")
+    help_ = "share of the training frames, in whole scenes, held out"
+    add("--validation", type=SHARE, default=0.1 if trains else None, metavar="SHARE", help=help_)
+    if trains:
+        add("--rooms", type=COUNT, default=ROOMS["train"], metavar="N", help="rooms: how many to generate for training")
+        add("--holes", action=SWITCH, default=False, help="rooms: remove training depth that a Kinect cannot measure")
+        help_ = "rooms: generate training rooms without one ingredient, to measure its effect"
+        add("--without", choices=INGREDIENTS, help=help_)
+        refuse_on_other_data(parser, "rooms", "holes", "without")
+    add("--limit", type=COUNT, metavar="N", help="use only the first N frames of each split, for a quick test")
+    refuse_on_other_data(parser, "data_dir", "depth_scale", "validation")
+
+
+def add_machine_options(parser: Parser, *, amp: str = "off") -> None:
+    """Add the device and the precision: float32 by default for what only predicts or evaluates."""
+    add = parser.add_argument_group("machine").add_argument
+    add("--device", choices=DEVICES, default="auto", help="where to compute")
+    add("--amp", choices=AMP, default=amp, help="mixed precision; auto: on CUDA bf16, else fp16, off elsewhere")
+
+
+def add_cache_options(parser: Parser) -> None:
+    """Add where decoded frames are cached, and how many processes load them."""
+    add = parser.add_argument_group("cache").add_argument
+    add("--cache-dir", type=Path, default=default_cache(), metavar="DIR", help="folder of the decoded frames")
+    add("--workers", type=INDEX, default=0, metavar="N", help="processes that load batches")
+
+
+def add_checkpoint_argument(parser: Parser) -> None:
+    """Add the checkpoint as an optional argument, and which of its weights to use."""
+    help_ = "best.pt or last.pt of a run, or .safetensors; default: the weights that ship"
+    parser.add_argument("checkpoint", type=Path, nargs="?", help=help_)
+    add_weights_option(parser)
+
+
+def add_weights_option(parser: Parser) -> None:
+    """Add which of a checkpoint's weights to use."""
+    help_ = "trained weights, their moving average, or SWA; default: the best in validation"
+    parser.add_argument("--weights", choices=WEIGHTS, help=help_)
+
+
+def add_fov_option(parser: Parser) -> None:
+    """Add the camera's angle of view."""
+    help_ = "angle of view along the longer side; default: from EXIF, else the training camera's 63"
+    parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=help_)
+
+
+def add_max_bad_option(parser: Parser) -> None:
+    """Add how many frames may be unreadable."""
+    count_or_share = checked(parse_max_bad, "a number of frames, or a share like 0.5%")
+    help_ = "how many unreadable frames may be left out; default: 10 or 0.1%%, the larger"
+    parser.add_argument("--max-bad", type=count_or_share, metavar="N|P%", help=help_)
+    refuse_on_other_data(parser, "max_bad")
+
+
+def refuse_on_other_data(parser: Parser, *names: str) -> None:
+    """Refuse options with a `--data` on which they have no effect; with `auto`, `idle_options` names them later."""
+    for name in names:
+        parser.refuse_idle(name, partial(_other_data, KINDS_WITH[name]))
+
+
+def _other_data(kinds: Sequence[str], options: Namespace) -> str | None:
+    return None if options.data in (None, "auto", *kinds) else f"on --data {options.data}"
+
+
+def idle_options(options: Namespace, kind: str) -> list[str]:
+    """List the typed options that have no effect on the kind of data that was found."""
+    idle = (name for name in sorted(options.typed) if kind not in KINDS_WITH.get(name, (kind,)))
+    return [f"--{name.replace('_', '-')}" for name in idle]

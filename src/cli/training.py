@@ -1,0 +1,147 @@
+"""The parts of a training run, made from its options: frames, batches, network, state, the checkpoint's facts."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from src.cli.data import decode, describe_frames, open_data
+from src.cli.parsing import as_preset
+from src.cli.resume import new_run_folder
+from src.cli.sources import Data
+from src.conventions import Pairs, UserError
+from src.data.augment import Augmentation
+from src.data.batches import TrainingBatches, ValidationBatches
+from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES
+from src.network import DepthNet, rebuild, summarize
+from src.training import checkpoint, distributed
+from src.training.engine import Precision
+from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
+from src.training.provenance import describe_machine, revision
+from src.training.state import State
+
+SWA_LR_SHARE = 0.25
+"""The learning rate during SWA, as a share of --lr: weights to be averaged must keep moving."""
+
+
+class Frames(NamedTuple):
+    """A data set, its training frames, and its validation frames if any are held out."""
+
+    data: Data
+    training: Pairs
+    validation: Pairs | None
+
+
+def open_frames(options: Namespace) -> Frames:
+    """Open the data set; its kind, its folder and the run's folder are entered into the options."""
+    with distributed.first_on_its_machine():
+        data = open_data(options, options.max_depth)
+        options.data, options.data_dir = data.kind, data.root
+        options.out = options.out or new_run_folder(data.kind)
+        training = data.open("train", options.limit)
+        validation = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
+    distributed.require_same(describe_frames(data.kind, training, validation), "data")
+    return Frames(data, training, validation)
+
+
+def make_network(options: Namespace, *, resumed: bool) -> DepthNet:
+    """Make the network to train, with the weights of `--init` where it is given, and print its parts.
+
+    **Raises**: UserError when that checkpoint has another encoder, target or unit.
+    """
+    torch.manual_seed(options.seed)
+    with distributed.first_on_its_machine():  # which may download the encoder's weights
+        if resumed or options.init is None:
+            network = DepthNet(options.encoder, pretrained=options.pretrained and not resumed)
+        else:
+            network = load_initial(options)
+        network.encoder.keeps_norms = options.keep_norms
+        network.encoder.freeze(options.freeze)
+    for part in summarize(network):
+        print(f"{part.name:>10}  {part.parameters / 1e6:6.3f} M parameters  {part.macs / 1e6:6.1f} M MACs")
+    return network
+
+
+def load_initial(options: Namespace) -> DepthNet:
+    """Load the network of `--init`, if it is of the kind that the options ask for."""
+    content = checkpoint.load(options.init)
+    about = content["about"]
+    for name, key in (("encoder", "encoder"), ("target", "target"), ("max_depth", "max_depth_m")):
+        if about[key] != getattr(options, name):
+            flag = name.replace("_", "-")
+            raise UserError(
+                f"--init {options.init}: got {flag} {about[key]}, expected {getattr(options, name)}. "
+                f"Add --{flag} {about[key]}."
+            )
+    weights, name = checkpoint.choose_weights(content)
+    print(f"starting from {options.init} ({name}), trained on {about['data']}", flush=True)
+    return rebuild(options.encoder, weights)
+
+
+def make_batches(
+    options: Namespace, frames: Frames, device: torch.device
+) -> tuple[TrainingBatches, ValidationBatches | None]:
+    """Decode all frames into the cache, and make the batches of this process."""
+    with distributed.first_on_its_machine():
+        training = decode(frames.training, TRAINING_SIZES, options)
+        validation = decode(frames.validation, VALIDATION_SIZES, options) if frames.validation else None
+    readable = f"{len(frames.training)} frames, unreadable {sorted(training.left_out) or 'none'}"
+    distributed.require_same(readable, "readable frames")
+    shared: dict[str, Any] = {"device": device, "workers": options.workers}
+    shared |= {"rank": distributed.rank(), "world": distributed.world()}
+    augmentation = choose_augmentation(options, frames.data.kind)
+    batches = TrainingBatches(training, options.batch_size, augmentation=augmentation, seed=options.seed, **shared)
+    return batches, None if validation is None else ValidationBatches(validation, options.batch_size, **shared)
+
+
+def choose_augmentation(options: Namespace, kind: str) -> Augmentation:
+    """Choose the augmentation. Rooms are not zoomed by default, since their objects have real sizes."""
+    if not options.augment:
+        return Augmentation.none()
+    return Augmentation(zoom=options.zoom or (1.0 if kind == "rooms" else Augmentation().zoom))
+
+
+def make_state(options: Namespace, network: nn.Module, precision: Precision, batches_per_epoch: int) -> State:
+    """Make the optimiser, the schedule and the averages for a network on its device.
+
+    **Raises**: UserError when an epoch has too few batches for one step.
+    """
+    steps = batches_per_epoch // options.accumulate * options.epochs
+    if not steps:
+        raise UserError(
+            f"--accumulate {options.accumulate}: an epoch has {batches_per_epoch} batches, so no step would be made. "
+            "Lower it, or --batch-size."
+        )
+    optimizer = make_optimizer(
+        network,
+        options.optimizer,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        encoder_lr_scale=options.encoder_lr_scale,
+    )
+    swa_start = steps - (max(1, round(options.swa * steps)) if options.swa else 0)
+    warmup_steps = max(1, round(options.warmup * steps))
+    floor = SWA_LR_SHARE if options.swa else 0.0
+    schedule = make_schedule(optimizer, steps=swa_start, warmup_steps=warmup_steps, floor=floor)
+    ema = make_ema(network, options.ema) if options.ema else None
+    swa = make_swa(network) if options.swa else None
+    return State(network, optimizer, schedule, precision.scaler(), ema, swa, swa_start)
+
+
+def describe_run(options: Namespace, plan: str, precision: Precision) -> dict[str, Any]:
+    """Collect what a checkpoint records about its run; `plan` is what the order of the frames depends on."""
+    return {
+        "encoder": options.encoder,
+        "target": options.target,
+        "max_depth_m": options.max_depth,
+        "data": options.data,
+        "weights": "ema" if options.ema else "raw",
+        "validation": {},
+        "options": as_preset(options),
+        "revision": revision(),
+        "machine": describe_machine(precision.device, precision.name, distributed.world()),
+        "plan": plan,
+    }
