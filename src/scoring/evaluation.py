@@ -1,4 +1,4 @@
-"""Score a network on frames by all protocols, and write the result so that it can be trusted later."""
+"""Score a network on frames by all protocols; results as JSON, CSV and a table."""
 
 from __future__ import annotations
 
@@ -24,11 +24,7 @@ COLUMNS = {
 
 
 class ImageScore(NamedTuple):
-    """One frame's measures, by protocol.
-
-    `flipped` are those after averaging with the mirror image's prediction, `mean_map` those of a map that no network
-    made.
-    """
+    """One frame's measures by protocol: of the prediction, of its mean with the flipped image's, and of the mean map."""
 
     name: str
     plain: dict[str, Measures]
@@ -43,10 +39,10 @@ def evaluate(
     unit_m: float | None,
     mean_map: MeanMap | None = None,
 ) -> list[ImageScore]:
-    """Score every frame, one at a time, and beside the network the mean map of training frames, if one is given.
+    """Score every frame, one at a time; the mean map of training frames is scored as a baseline if it is given.
 
     **Shape**: `predict` turns a photo (1, 3, 224, 224) uint8 into depth (56, 56).
-    **Units**: `unit_m` is the depth in metres that the network calls 1, None where it learnt relative depth.
+    **Units**: `unit_m` is the depth in metres at which the output is 1, None for relative depth.
     **Raises**: UserError when a frame has no measured pixel to score.
     """
     scores = []
@@ -60,16 +56,16 @@ def evaluate(
             )
         except ValueError as error:
             raise UserError(f"{sample.name}: {error}. Remove it from the list.") from None
-        beside = mean_map.score(sample.small_truth_m) if mean_map else {}
-        scores.append(ImageScore(sample.name, plain, flipped, beside))
+        baseline = mean_map.score(sample.small_truth_m) if mean_map else {}
+        scores.append(ImageScore(sample.name, plain, flipped, baseline))
     return scores
 
 
-def summarize_scores(scores: Sequence[ImageScore], **stamp: Any) -> dict[str, Any]:
-    """Average over images and stamp the result with what it was measured on."""
+def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, Any]:
+    """Average over images, and add the facts of the measurement."""
     return {
         "count": len(scores),
-        **stamp,
+        **facts,
         "protocols": average([score.plain for score in scores]),
         "protocols_flip": average([score.flipped for score in scores]),
         "protocols_mean_map": average([score.mean_map for score in scores]),
@@ -77,7 +73,7 @@ def summarize_scores(scores: Sequence[ImageScore], **stamp: Any) -> dict[str, An
 
 
 def format_table(result: dict[str, Any]) -> str:
-    """Lay a result out as a table for the terminal."""
+    """Format a result as a table for the terminal."""
     names = (*COLUMNS["eigen"], "ssim", "mse")
     lines = [f"{'protocol':22}" + "".join(f"{name:>9}" for name in names)]
     for key, ending in (("protocols", ""), ("protocols_mean_map", ", mean map"), ("protocols_flip", ", flipped")):

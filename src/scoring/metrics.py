@@ -1,8 +1,8 @@
-"""The three protocols by which depth is reported. The same word hides different numbers, so each has a name.
+"""The three protocols by which depth is reported. Their SSIM and RMSE differ, so each protocol has a name.
 
 - `relative`, the original project's: depth divided by the image's own maximum, at 56x56; SSIM and MSE. A network
-  that learnt this target is scored raw, as the original scored its own; a metric prediction is divided by its own
-  maximum first.
+  trained on this target is scored raw, as in the original project; a metric prediction is divided by its own maximum
+  first.
 - `metric10`: depth in metres / 10, at 56x56; SSIM and MSE.
 - `eigen`, the field's: metres at the frame's own size, cropped; AbsRel, RMSE, log10, delta 1 to 3.
   `eigen_median` scales each prediction to the truth's median first: shape without scale.
@@ -68,7 +68,7 @@ def eigen(prediction_m: Tensor, truth_m: Tensor, *, median_scaled: bool = False)
 def ssim_mse(prediction: Tensor, target: Tensor, measured: Tensor) -> Measures:
     """SSIM (data range 1, torchmetrics) and mean squared error of one image.
 
-    What was not measured is 0 in both for SSIM and left out of the error.
+    Unmeasured pixels are 0 in both for SSIM, and excluded from the error.
 
     **Shape**: three times (h, w).
     """
@@ -85,8 +85,8 @@ def score(prediction: Tensor, truth_m: Tensor, small_truth_m: Tensor, *, unit_m:
     """Score one prediction by all protocols.
 
     **Shape**: prediction (56, 56), truth_m (H, W), small_truth_m (56, 56).
-    **Units**: prediction in units of `unit_m` metres; None means that the network learnt the relative
-    target and has no unit, so that only `relative` and `eigen_median` are defined.
+    **Units**: prediction in units of `unit_m` metres; None for a network of the relative target, for which only
+    `relative` and `eigen_median` are defined.
     """
     measured = small_truth_m > 0
     relative = prediction if unit_m is None else prediction / (prediction * measured).max().clamp(min=1e-6)
@@ -107,7 +107,7 @@ def relative_depth(depth_m: Tensor) -> Tensor:
 
 
 class MeanMap(NamedTuple):
-    """The mean of training frames: what a prediction scores that looks at no photo, beside which SSIM says something.
+    """The mean of training frames: a baseline that does not depend on the photo.
 
     **Shape**: metric_m and relative (h, w), of `frames` frames.
     **Units**: metres; shares of each frame's own maximum.

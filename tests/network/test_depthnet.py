@@ -1,7 +1,5 @@
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from src.conventions import UserError
 from src.network import DepthNet, rebuild, summarize
@@ -20,31 +18,16 @@ def test_one_photo_gives_56_by_56_in_range(network: DepthNet) -> None:
     assert prediction.max() <= 6
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_output_is_alive_at_initialisation(seed: int) -> None:
-    torch.manual_seed(seed)
-    network = DepthNet()
-    image = torch.rand(2, 3, 224, 224)
-    for mode in (True, False):
-        prediction = network.train(mode)(image)
-        assert (prediction > 0.05).float().mean() > 0.99
-        assert prediction.mean().item() == pytest.approx(0.27, abs=0.15)
+@pytest.mark.parametrize("training", [False, True])
+def test_the_initial_output_is_near_the_mean_depth_and_not_clamped(network: DepthNet, training: bool) -> None:
+    prediction = network.train(training)(torch.rand(2, 3, 224, 224))
+    assert (prediction > 0.05).float().mean() > 0.99
+    assert prediction.mean().item() == pytest.approx(0.27, abs=0.15)
 
 
 def test_every_parameter_gets_a_gradient(network: DepthNet) -> None:
     network.train()(torch.rand(2, 3, 224, 224)).var().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
-
-
-def test_every_layer_runs(network: DepthNet) -> None:
-    ran = set()
-    hooks = [m.register_forward_hook(lambda m, *_: ran.add(m)) for m in network.modules() if not list(m.children())]
-    network.eval()(torch.rand(1, 3, 224, 224))
-    for hook in hooks:
-        hook.remove()
-    silent = [name for name, m in network.named_modules() if not list(m.children()) and m not in ran]
-    # An empty branch or an unused head would show here; timm's Identity stand-ins hold no parameters.
-    assert [name for name in silent if list(network.get_submodule(name).parameters())] == []
 
 
 def test_bytes_and_floats_are_the_same_photo(network: DepthNet) -> None:
@@ -60,17 +43,8 @@ def test_batched_equals_single(network: DepthNet) -> None:
 
 
 def test_an_odd_size_is_refused(network: DepthNet) -> None:
-    with pytest.raises(ValueError, match=r"\(224, 200\).*multiples of 32"):
+    with pytest.raises(ValueError, match=r"\(224, 200\)"):
         network(torch.rand(1, 3, 224, 200))
-
-
-def test_gelu_everywhere_outside_encoder_and_output(network: DepthNet) -> None:
-    for name, part in network.named_children():
-        kinds = {type(m) for m in part.modules()}
-        if name in ("decoder", "inception", "refine"):
-            assert not kinds & {nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish}
-    assert nn.GELU not in {type(m) for m in network.output.modules()}
-    assert torch.equal(F.relu6(torch.tensor(7.0)), torch.tensor(6.0))
 
 
 def test_summary_counts_what_is_there(network: DepthNet) -> None:

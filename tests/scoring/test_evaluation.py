@@ -21,7 +21,7 @@ MEAN = mean_map([torch.full((56, 56), 3.0), torch.full((56, 56), 5.0)])
 
 
 def left_right(image: torch.Tensor) -> torch.Tensor:
-    """Say 0.2 on the left half and 0.4 on the right, whatever is shown."""
+    """Predict 0.2 on the left half and 0.4 on the right of any image."""
     depth = torch.full((56, 56), 0.2)
     depth[:, 28:] = 0.4
     return depth
@@ -29,7 +29,7 @@ def left_right(image: torch.Tensor) -> torch.Tensor:
 
 def samples() -> list[Sample]:
     found = []
-    for index, depth_m in enumerate((3.0, 2.9, 9.0)):
+    for index, depth_m in enumerate((3.0, 9.0, 2.5)):
         image = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
         found.append(Sample(f"{index}.png", image, torch.full((480, 640), depth_m), torch.full((56, 56), depth_m)))
     return found
@@ -43,7 +43,7 @@ def test_flip_averaging_is_the_mean_with_the_mirror_image() -> None:
 
 def test_a_frame_without_truth_is_named() -> None:
     empty = samples()[0]._replace(name="dark.png", truth_m=torch.zeros(480, 640))
-    with pytest.raises(UserError, match=r"dark\.png: got a frame without one measured pixel"):
+    with pytest.raises(UserError, match=r"dark\.png"):
         evaluate(left_right, [empty], unit_m=10.0, mean_map=MEAN)
 
 
@@ -62,15 +62,15 @@ def test_the_result_has_every_protocol_as_plain_numbers(tmp_path: Path) -> None:
     assert "eigen_median, flipped" in format_table(read)
 
 
-def test_the_mean_map_stands_beside_the_protocols_that_say_little_without_it() -> None:
+def test_the_mean_map_is_scored_and_shown_beside_the_network() -> None:
     result = summarize_scores(evaluate(left_right, samples(), unit_m=10.0, mean_map=MEAN))
-    # The map says 4 m everywhere; the frames are 3, 2.9 and 9 m far.
-    squares = [(4 - depth_m) ** 2 / 100 for depth_m in (3.0, 2.9, 9.0)]
+    # The map is 4 m everywhere; the frames are 3, 9 and 2.5 m.
+    squares = [(4 - depth_m) ** 2 / 100 for depth_m in (3.0, 9.0, 2.5)]
     assert result["protocols_mean_map"]["metric10"]["mse"] == pytest.approx(sum(squares) / 3, rel=1e-5)
     assert result["protocols_mean_map"]["relative"]["mse"] == pytest.approx(0, abs=1e-9)
     lines = format_table(result).splitlines()
-    (beside,) = (line for line in lines if line.startswith("metric10, mean map"))
-    assert beside.endswith(f"{sum(squares) / 3:9.4f}")
+    (row,) = (line for line in lines if line.startswith("metric10, mean map"))
+    assert row.endswith(f"{sum(squares) / 3:9.4f}")
     relative = summarize_scores(evaluate(left_right, samples(), unit_m=None, mean_map=MEAN))
     assert "relative, mean map" in format_table(relative)
     assert "metric10" not in format_table(relative)
@@ -85,15 +85,14 @@ def test_without_training_frames_there_is_no_mean_map() -> None:
 def test_a_relative_network_has_no_metres() -> None:
     scores = evaluate(left_right, samples(), unit_m=None, mean_map=MEAN)
     assert set(summarize_scores(scores)["protocols"]) == {"relative", "eigen_median"}
-    assert [index for _, index in pick_examples(scores)]
+    assert pick_examples(scores)[0][0].startswith("best: abs_rel")
 
 
 def test_best_median_and_worst_are_ranked_by_error() -> None:
     scores = evaluate(left_right, samples(), unit_m=10.0, mean_map=MEAN)
-    assert [index for _, index in pick_examples(scores)] == [1, 0, 2] or [
-        index for _, index in pick_examples(scores)
-    ] == [0, 1, 2]
-    assert pick_examples(scores)[2][0].startswith("worst: rmse_m 6")
+    examples = pick_examples(scores)
+    assert [index for _, index in examples] == [0, 2, 1]
+    assert examples[2][0].startswith("worst: rmse_m 6")
 
 
 def test_the_csv_has_a_row_per_image(tmp_path: Path) -> None:
@@ -102,9 +101,3 @@ def test_the_csv_has_a_row_per_image(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "images.csv").open()))
     assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
     assert float(rows[2]["eigen_rmse_m"]) == pytest.approx(scores[2].plain["eigen"]["rmse_m"], rel=1e-4)
-
-
-def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        write_json(tmp_path / "file" / "result.json", {})

@@ -1,10 +1,7 @@
 import torch
 
 from src.network.inception import Inception
-
-
-def test_output_shape() -> None:
-    assert Inception(60, 176)(torch.rand(2, 60, 14, 14)).shape == (2, 176, 14, 14)
+from src.network.separable import SeparableConv
 
 
 def test_branches_are_not_linear() -> None:
@@ -24,3 +21,13 @@ def test_branches_see_fields_of_one_to_five_pixels() -> None:
         changed = (branch(spot) - branch(torch.zeros_like(spot))).abs().amax(dim=(0, 1)) > 0
         reach.append((int(changed.any(1).sum()), int(changed.any(0).sum())))
     assert reach == [(1, 1), (3, 3), (3, 3), (5, 5)]
+
+
+def test_groups_keep_parallel_decoders_apart() -> None:
+    block = SeparableConv(6, 6, groups=3).eval()
+    features = torch.rand(1, 6, 8, 8)
+    changed = features.clone()
+    changed[:, 2:4] += 1  # the second of three decoders
+    difference = (block(features) - block(changed)).abs().amax(dim=(0, 2, 3))
+    assert (difference[2:4] > 0).all()
+    assert (difference[[0, 1, 4, 5]] == 0).all()
