@@ -75,7 +75,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     keep_freed_memory()
     precision = choose_precision(options.device, options.amp)
     units, loss = Units(options.target, options.max_depth), LOSSES[options.loss]
-    ours = {"device": precision.device, "rank": distributed.rank(), "world": distributed.world()}
+    ours = {"device": precision.device, "rank": distributed.rank(), "world_size": distributed.world()}
 
     # Data: chosen, split, decoded once. The network comes before the decoding, so that a mistake in it costs no wait.
     with distributed.first_on_its_machine():

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from src.cli.data import bar_options, make_allowance
 from src.cli.sources import Data
 from src.conventions import Pairs, UserError
-from src.data.batches import EvaluationSamples, make_sample
-from src.data.listing import spread
+from src.data.batches import evaluation_samples, make_sample, small_truth
+from src.data.listing import evenly_spaced
 from src.estimator import DepthEstimator
 from src.network import DepthNet
 from src.scoring import evaluation
@@ -46,8 +46,8 @@ def report(
     network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
     pairs, name = data.open(split, limit), name or estimator.name
     left_out = make_allowance(len(pairs), max_bad)
-    samples = EvaluationSamples(pairs, left_out)
-    bar = tqdm(samples, desc=f"evaluating on {data.kind} {split}", **bar_options())
+    samples = evaluation_samples(pairs, left_out)
+    bar = tqdm(samples, total=len(pairs), desc=f"evaluating on {data.kind} {split}", **bar_options())
     baseline = average_depth(data, split, limit)
     scores = evaluation.evaluate(partial(estimate_one, network, precision), bar, unit_m=unit_m, mean_map=baseline)
     result = evaluation.summarize_scores(
@@ -72,7 +72,8 @@ def report(
     if extra_json is not None:
         evaluation.write_json(extra_json, result)
     evaluation.write_csv(folder / f"{stem}.csv", scores)
-    ranked = [(label, samples.indices[row]) for label, row in evaluation.rank(scores)]
+    readable = [index for index in range(len(pairs)) if index not in left_out.reasons]
+    ranked = [(label, readable[row]) for label, row in evaluation.rank(scores)]
     rows = [compare(network, pairs, index, label, about, precision) for label, index in ranked]
     draw_strip(rows, folder / f"{stem}.png", unit=estimator.unit)
 
@@ -102,9 +103,9 @@ def average_depth(data: Data, split: str, limit: int | None) -> MeanMap | None:
         training = data.open("train", limit)
     except UserError:  # a copy of NYU may hold the test frames only
         return None
-    for index in spread(len(training), MEAN_MAP_FRAMES):
+    for index in evenly_spaced(len(training), MEAN_MAP_FRAMES):
         with contextlib.suppress(UserError):  # bad frames are counted where they are trained on or scored
-            maps.append(make_sample(training.names[index], training[index]).small_truth_m)
+            maps.append(small_truth(training[index]))
     return mean_map(maps) if maps else None
 
 
