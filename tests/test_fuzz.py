@@ -32,8 +32,9 @@ from torch import nn
 from src.cli.options import training_parser
 from src.cli.parsing import read_preset
 from src.conventions import UserError
+from src.data.csv_rows import read_rows
 from src.data.images import FORMATS, read_depth, read_rgb
-from src.data.listing import ListedPairs, read_rows
+from src.data.listing import ListedPairs
 from src.data.packed import Sizes, pack
 from src.training import checkpoint
 from src.training.optim import make_ema, make_optimizer, make_schedule

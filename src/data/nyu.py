@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 
 from src.conventions import MAX_DEPTH_M
-from src.data.listing import ListedPairs, read_rows, split_by_scene
+from src.data.csv_rows import read_rows, split_by_scene
+from src.data.listing import ListedPairs
 
 KAGGLE_HANDLE = "soumikrakshit/nyu-depth-v2"
 KAGGLE_MOUNT = Path("/kaggle/input")

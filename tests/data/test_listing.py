@@ -10,7 +10,8 @@ from PIL import Image
 
 from src.conventions import UserError
 from src.data.allowance import Allowance, allowed_bad
-from src.data.listing import LONGEST_LINE, FirstPairs, ListedPairs, Row, UnsafePath, read_rows, split_by_scene
+from src.data.csv_rows import LONGEST_LINE, Row, read_rows, split_by_scene
+from src.data.listing import FirstPairs, ListedPairs, UnsafePath
 
 SIZE = 48, 64
 
@@ -167,6 +168,16 @@ def test_a_bad_list_is_refused_in_one_line(tmp_path: Path, content: bytes, messa
     with pytest.raises(UserError, match=rf"pairs\.csv.*{message}") as caught:
         read_rows(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_long_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.csv_rows.MOST_ROWS", 5)
+    path = tmp_path / "pairs.csv"
+    path.write_text("a.png,b.png\n" * 5)
+    assert len(read_rows(path)) == 5
+    path.write_text("a.png,b.png\n" * 6)
+    with pytest.raises(UserError, match="more than 5 rows"):
+        read_rows(path)
 
 
 def test_a_long_line_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def write_csv(folder: Path, damage: str) -> Path:
     return path
 
 
-MEND = "Mend them, or allow more. The last: "
+MEND = "Fix them, or allow more. The last: "
 DAMAGES = {
     "missing file": "2.png: got no such file, expected an image",
     "truncated image": "2.jpg: got a damaged or unreadable image",
