@@ -33,6 +33,9 @@ MOST_ENTRIES = 100
 """A larger folder holds the frames of another data set, and listing all such folders takes minutes."""
 
 REQUEST_TIMEOUT_S = 5.0
+REACH_TIMEOUT_S = 8.0
+"""Limits also the look-up of the host name, which no timeout of a request does."""
+
 STALL_TIMEOUT_S = 600.0
 """Attaching inside Kaggle writes nothing, and hashing a large partial download nothing for minutes."""
 
@@ -123,13 +126,11 @@ def download_nyu(cache: Path) -> tuple[Path | None, str]:
 
 
 def _check_connection() -> str | None:
-    """Send Kaggle a short request; return why there was no answer, else None.
-
-    It is a process, since no timeout of a request limits the look-up of the host name.
-    """
+    """Send Kaggle a short request, in a process of its own; return why there was no answer, else None."""
     code = f"import requests; requests.head({KAGGLE_URL!r}, timeout={REQUEST_TIMEOUT_S})"
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=8)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=REACH_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return "no answer"
     return _exception_name(done.stderr) if done.returncode else None

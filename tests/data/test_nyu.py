@@ -1,10 +1,6 @@
 import os
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -41,11 +37,11 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_found_in_each_of_kaggles_mounts_without_listing_frames(
     mount: str, nyu_folder: Path, tmp_path: Path, listed: list[Path]
 ) -> None:
-    place = tmp_path / "input" / mount
-    place.parent.mkdir(parents=True)
-    nyu_folder.rename(place)
-    assert find_nyu(tmp_path / "input") == place / "nyu_data"
-    assert not {"nyu2_train", "nyu2_test"} & {part for folder in listed for part in folder.parts}
+    folder = tmp_path / "input" / mount
+    folder.parent.mkdir(parents=True)
+    nyu_folder.rename(folder)
+    assert find_nyu(tmp_path / "input") == folder / "nyu_data"
+    assert not {"nyu2_train", "nyu2_test"} & {part for path in listed for part in path.parts}
 
 
 def test_the_frames_of_other_inputs_are_not_listed(tmp_path: Path, listed: list[Path]) -> None:
@@ -91,41 +87,16 @@ def test_kagglehubs_cache_is_used(nyu_folder: Path, tmp_path: Path, monkeypatch:
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Choose how requests to Kaggle end: each connection is `refused`, never answered (`silent`), or `answered`."""
+def fake(nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Replace `requests.head`, and kagglehub by one that writes a byte each half second for 2.5 s; return its cache."""
 
-    class Busy(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_error(503)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Busy) as server, socket.create_server(("127.0.0.1", 0)) as silent:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-
-        def choose(kind: str) -> None:
-            port = {"refused": 9, "silent": silent.getsockname()[1], "answered": server.server_port}[kind]
-            direct = kind == "answered"
-            monkeypatch.setattr(nyu, "KAGGLE_URL", f"http://127.0.0.1:{port}" if direct else "https://www.kaggle.com")
-            for name in ("HTTPS_PROXY", "https_proxy"):
-                monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
-            for name in ("NO_PROXY", "no_proxy"):
-                monkeypatch.setenv(name, "127.0.0.1" if direct else "")
-
-        monkeypatch.delenv(nyu.INSIDE_KAGGLE, raising=False)
-        yield choose
-        server.shutdown()
-
-
-@pytest.fixture
-def cache(nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache of a kagglehub that takes 2.5 s, writes a byte each half second, and returns the folder of NYU."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake" / "kagglehub.py").write_text(
-        f"""
+    def install(head: str) -> Path:
+        folder, cache = tmp_path / "fake", tmp_path / "cache"
+        folder.mkdir()
+        cache.mkdir()
+        (folder / "requests.py").write_text(f"import time\n\ndef head(url, timeout):\n    {head}\n")
+        (folder / "kagglehub.py").write_text(
+            f"""
 import time
 
 def dataset_download(handle):
@@ -135,38 +106,41 @@ def dataset_download(handle):
             file.write(b"x")
     return {str(nyu_folder)!r}
 """
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
-    monkeypatch.setattr(nyu, "POLL_S", 0.1)
-    return cache
+        )
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.delenv(nyu.INSIDE_KAGGLE, raising=False)
+        monkeypatch.setattr(nyu, "POLL_S", 0.1)
+        return cache
+
+    return install
 
 
-def test_a_network_that_never_answers_is_noticed(
-    tmp_path: Path, network: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("head", "limit_s", "reason"),
+    [
+        ("time.sleep(60)", 1.0, "no answer"),
+        ("time.sleep(60 if timeout > 5 else 0); raise TimeoutError('https://x')", 8.0, "TimeoutError"),
+    ],
+)
+def test_a_network_that_does_not_reach_kaggle_is_noticed(
+    head: str, limit_s: float, reason: str, fake: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network("silent")
-    monkeypatch.setattr(nyu, "REQUEST_TIMEOUT_S", nyu.REQUEST_TIMEOUT_S / 10)
-    started = time.monotonic()
-    assert download_nyu(tmp_path) == (None, "https://www.kaggle.com cannot be reached (ReadTimeout)")
-    assert time.monotonic() - started < 5
-
-
-def test_kagglehub_is_not_started_where_the_network_refuses(cache: Path, network: Callable[[str], None]) -> None:
-    network("refused")
-    assert download_nyu(cache) == (None, "https://www.kaggle.com cannot be reached (ProxyError)")
+    cache = fake(head)
+    monkeypatch.setattr(nyu, "REACH_TIMEOUT_S", limit_s)
+    assert download_nyu(cache) == (None, f"https://www.kaggle.com cannot be reached ({reason})")
     assert not list(cache.iterdir())
 
 
 def test_a_download_is_stopped_when_it_stalls_and_not_while_bytes_arrive(
-    cache: Path, nyu_folder: Path, network: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    fake: Callable[[str], Path], nyu_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network("answered")
+    cache = fake("pass")
     monkeypatch.setattr(nyu, "STALL_TIMEOUT_S", 0.2)
     root, reason = download_nyu(cache)
     assert root is None
     assert "no byte" in reason
     monkeypatch.setattr(nyu, "STALL_TIMEOUT_S", 1.8)
-    network("refused")
+    (cache.parent / "fake" / "requests.py").write_text("no internet")
     monkeypatch.setenv(nyu.INSIDE_KAGGLE, "Batch")  # where the data set is attached without internet
     assert download_nyu(cache)[0] == nyu_folder / "nyu_data"
 
