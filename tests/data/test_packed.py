@@ -95,9 +95,9 @@ def test_too_many_bad_frames_stop_the_pack_and_leave_nothing(run: Run, workers: 
     truncate(run.photo)
     truncate(run.photo.with_name("00002_depth.png"))
     for max_bad, allowed in ((0, 0), (0.5, 1)):
-        with pytest.raises(UserError, match=rf"{allowed + 1} of 3 frames .* --max-bad allows {allowed}") as caught:
+        # Not `as caught`: the error would keep the loader in a reference cycle, which torch needs 10 s to collect.
+        with pytest.raises(UserError, match=rf"^At least {allowed + 1} of 3 .*--max-bad allows {allowed}\..* file\.$"):
             run.pack(max_bad, workers)
-        assert str(caught.value).isprintable()
         assert len(run.reported) == allowed
         assert list(run.cache.iterdir()) == []
     assert len(run.pack(max_bad=2)) == 1
