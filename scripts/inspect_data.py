@@ -20,7 +20,7 @@ from tqdm import tqdm
 from src.choices import SPLITS
 from src.cli.data import bar_options, open_data
 from src.conventions import Pairs, UserError
-from src.data.listing import spread
+from src.data.listing import evenly_spaced
 from src.data.survey import Survey, survey
 from src.viewing.figures import draw_contact_sheet
 
@@ -86,7 +86,7 @@ def describe_heights(found: Survey) -> str:
 def sample_frames(pairs: Pairs, count: int) -> list:
     """Read up to `count` readable frames, evenly spaced in the source."""
     frames = []
-    for index in spread(len(pairs), count):
+    for index in evenly_spaced(len(pairs), count):
         try:
             frame = pairs[index]
         except UserError:

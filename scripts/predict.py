@@ -28,7 +28,7 @@ from src.cli.network import open_network
 from src.conventions import UserError
 from src.data.frame import shrink_image
 from src.data.photos import find_inputs, is_video, make_photo, read_photo
-from src.data.video import Film
+from src.data.video import Video
 from src.estimator import DepthEstimator
 from src.files import whole_file
 from src.viewing.figures import colour_depth, draw_depth, draw_legend, draw_pair, far_end
@@ -95,7 +95,7 @@ def predict_photo(path: Path, out: Path, estimator: DepthEstimator, options: Nam
 
 def predict_film(source: Path | str, out: Path, estimator: DepthEstimator, options: Namespace) -> None:
     """Write a film of the view beside its depth. What comes before a film's damage is kept."""
-    frames = Film(source)
+    frames = Video(source)
     webcam = isinstance(source, str)
     path = out.with_name(f"{out.name}_depth.mp4")
     damage: UserError | None = None

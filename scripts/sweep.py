@@ -26,7 +26,7 @@ from src.cli.data import open_data
 from src.cli.parsing import as_preset, as_tokens, read_preset
 from src.cli.report import compare
 from src.conventions import Pairs, UserError
-from src.data.listing import spread
+from src.data.listing import evenly_spaced
 from src.estimator import DepthEstimator
 from src.files import whole_file
 from src.scoring.comparison import Run, conclude, tabulate, tabulate_beside_original
@@ -108,7 +108,7 @@ def draw(runs: list[Run], frames: Pairs, options: Namespace) -> None:
             charts[title] = [Curve(name, *zip(*points, strict=True)) for name, points in epochs_and_values.items()]
     draw_curves(charts, options.out / "curves.png")
 
-    indices = spread(len(frames), FRAMES_SHOWN)
+    indices = evenly_spaced(len(frames), FRAMES_SHOWN)
     compared = []
     for run_ in runs:
         weights = run_.result["weights"]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.conventions import Intrinsics, UserError
-from src.data.frame import enlarge_depth
-from src.data.photos import Photo, make_photo, read_photo, to_photo, view
+from src.data.frame import enlarge_depth, to_network_input
+from src.data.photos import Photo, make_photo, read_photo, to_photo
 from src.network import SHIPPED, rebuild
 from src.training import checkpoint
 from src.training.engine import choose_precision, predict
@@ -92,7 +92,7 @@ class DepthEstimator:
 
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Estimate one photo's depth in `unit`: metres, or shares of the farthest point. (H, W), or size_px's."""
-        seen = view(photo)
+        seen = to_network_input(photo.image, photo.camera)
         image = torch.from_numpy(seen.image.copy()).permute(2, 0, 1)[None].to(self.precision.device)
         depth = predict(self.network, image, self.precision)[0, 0].cpu().numpy()
         factor = self.unit_m * seen.scale if self.unit_m else 1 / max(float(depth.max()), 1e-6)

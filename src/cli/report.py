@@ -14,8 +14,8 @@ from tqdm import tqdm
 from src.cli.data import bar_options, make_allowance
 from src.cli.sources import Data
 from src.conventions import Pairs, UserError
-from src.data.batches import EvaluationSamples, make_sample
-from src.data.listing import spread
+from src.data.batches import evaluation_samples, make_sample, small_truth
+from src.data.listing import evenly_spaced
 from src.data.packed import Packed
 from src.estimator import DepthEstimator
 from src.scoring import evaluation
@@ -47,8 +47,8 @@ def report(
     network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
     pairs, name = data.open(split, limit), name or estimator.name
     left_out = make_allowance(len(pairs), max_bad)
-    samples = EvaluationSamples(pairs, left_out)
-    bar = tqdm(samples, desc=f"evaluating on {data.kind} {split}", **bar_options())
+    samples = evaluation_samples(pairs, left_out)
+    bar = tqdm(samples, total=len(pairs), desc=f"evaluating on {data.kind} {split}", **bar_options())
     baseline = average_depth(data, split, limit)
     scores = evaluation.evaluate(partial(estimate_one, network, precision), bar, unit_m=unit_m, mean_map=baseline)
     result = evaluation.summarize_scores(
@@ -72,7 +72,8 @@ def report(
     for path in (stem.with_suffix(".json"), *([extra_json] if extra_json else [])):
         evaluation.write_json(path, result)
     evaluation.write_csv(stem.with_suffix(".csv"), scores)
-    examples = [(label, samples.indices[row]) for label, row in evaluation.pick_examples(scores)]
+    readable = [index for index in range(len(pairs)) if index not in left_out.reasons]
+    examples = [(label, readable[row]) for label, row in evaluation.pick_examples(scores)]
     rows = [compare(network, pairs, index, label, about, precision) for label, index in examples]
     draw_strip(rows, stem.with_suffix(".png"), unit=estimator.unit)
 
@@ -102,9 +103,9 @@ def average_depth(data: Data, split: str, limit: int | None) -> MeanMap | None:
         training = data.open("train", limit)
     except UserError:  # a copy of NYU may hold the test frames only
         return None
-    for index in spread(len(training), MEAN_MAP_FRAMES):
+    for index in evenly_spaced(len(training), MEAN_MAP_FRAMES):
         with contextlib.suppress(UserError):  # bad frames are counted where they are trained on or scored
-            maps.append(make_sample(training.names[index], training[index]).small_truth_m)
+            maps.append(small_truth(training[index]))
     return mean_map(maps) if maps else None
 
 

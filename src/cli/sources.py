@@ -9,7 +9,8 @@ from typing import Any
 
 from src.choices import ROOMS, SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Pairs, UserError
-from src.data.listing import FirstPairs, ListedPairs, read_rows, split_by_scene
+from src.data.csv_rows import read_rows, split_by_scene
+from src.data.listing import FirstPairs, ListedPairs
 from src.data.nyu import find_nyu, locate_nyu, open_nyu
 from src.data.packed import TRAINING_SIZES
 from src.rooms.rooms import RoomPairs

@@ -13,7 +13,7 @@ from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch
 
 
 class Augmentation(NamedTuple):
-    """How far each random change may go. `Augmentation.none()` changes nothing."""
+    """The range of each random change. `Augmentation.none()` changes nothing."""
 
     flip: float = 0.5
     """Probability of a mirror image."""
@@ -21,79 +21,69 @@ class Augmentation(NamedTuple):
     """Smallest side of the crop, as a share of the frame's; the largest is 1."""
     rotation_deg: float = 5.0
     gamma: float = 1.25
+    """This and the next two are factors, as likely to divide as to multiply."""
     gain: float = 1.15
-    """Of each colour channel on its own; it and the next are factors, as likely to divide as to multiply."""
+    """Of each colour channel separately."""
     brightness: float = 1.2
 
     @classmethod
     def none(cls) -> Augmentation:
-        """Leave every frame as it is."""
+        """Leave every frame unchanged."""
         return cls(flip=0, zoom=1, rotation_deg=0, gamma=1, gain=1, brightness=1)
-
-
-class Draws(NamedTuple):
-    """What chance gave each frame of a batch.
-
-    **Shape**: theta (B, 2, 3), affine maps from output to input; side (B,) of the crop; gamma (B, 1); gain (B, 3).
-    """
-
-    theta: Tensor
-    side: Tensor
-    gamma: Tensor
-    gain: Tensor
 
 
 def augment(
     batch: Batch,
-    how: Augmentation,
+    augmentation: Augmentation,
     *,
     aspect: float,
     generator: torch.Generator,
     first: int = 0,
     count: int | None = None,
 ) -> Batch:
-    """Transform a stored batch at random and bring it to the network's sizes.
+    """Transform a packed batch at random and resize it for the network.
 
-    A crop with side `s` shows things 1/s times as large, which is what the camera would see from
-    s times the distance: metric depth is multiplied by s.
-
-    The batch may be a part, frame `first` on, of one of `count` frames: it is changed as it would be in the whole.
+    A crop of side `s` shows things 1/s times as large, as the camera would from s times the distance: metric depth
+    is multiplied by s. A batch that holds frames `first` to `first` + B of a larger one of `count` is transformed as
+    that one would be.
 
     **Shape**: image (B, 3, S, S) uint8, depth and mask (B, 1, S/k, S/k) ->
     image (B, 3, 224, 224) in [0, 1], depth and mask (B, 1, 56, 56).
-    **Units**: metres; `aspect` is width / height of the frames before they were squared.
+    **Units**: metres; `aspect` is width / height of the frames before they were resized to squares.
     """
     size, device = len(batch.image), batch.image.device
-    whole = draw(count or size, how, aspect=aspect, generator=generator)
-    theta, side, gamma, gain = (each[first : first + size].to(device) for each in whole)
+    draws = draw(count or size, augmentation, aspect=aspect, generator=generator)
+    theta, side, gamma, gain = (values[first : first + size].to(device) for values in draws)
     warped = transform(batch, theta)
     image = (warped.image ** gamma[..., None, None] * gain[..., None, None]).clamp(0, 1)
     return Batch(image, warped.depth_m * side.view(-1, 1, 1, 1), warped.valid)
 
 
-def draw(count: int, how: Augmentation, *, aspect: float, generator: torch.Generator) -> Draws:
-    """Draw a flip, crop, rotation and light per frame."""
+def draw(count: int, augmentation: Augmentation, *, aspect: float, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Draw a flip, crop, rotation and light per frame.
+
+    **Shape**: affine maps from output to input (B, 2, 3), sides of the crops (B,), gamma (B, 1), gain (B, 3).
+    """
     chance, size, across, down, turn = torch.rand(5, count, generator=generator)
-    mirror = 1 - 2 * (chance < how.flip).float()
-    side = how.zoom + (1 - how.zoom) * size
-    angle = (2 * turn - 1) * math.radians(how.rotation_deg)
-    # Coordinates run from -1 to 1 both ways; `aspect` makes the turn one of the frame before it was squared.
+    mirror = 1 - 2 * (chance < augmentation.flip).float()
+    side = augmentation.zoom + (1 - augmentation.zoom) * size
+    angle = (2 * turn - 1) * math.radians(augmentation.rotation_deg)
+    # Coordinates run from -1 to 1 along both axes; `aspect` makes the rotation one of the frame before resizing.
     rows = [
         torch.stack([side * mirror * angle.cos(), -side * angle.sin() / aspect, (1 - side) * (2 * across - 1)], dim=1),
         torch.stack([side * mirror * angle.sin() * aspect, side * angle.cos(), (1 - side) * (2 * down - 1)], dim=1),
     ]
     exponents = 2 * torch.rand(count, 5, generator=generator) - 1
-    gamma = how.gamma ** exponents[:, :1]
-    # Each colour channel on its own, and all of them together.
-    gain = how.gain ** exponents[:, 1:4] * how.brightness ** exponents[:, 4:]
-    return Draws(torch.stack(rows, dim=1), side, gamma, gain)
+    gamma = augmentation.gamma ** exponents[:, :1]
+    gain = augmentation.gain ** exponents[:, 1:4] * augmentation.brightness ** exponents[:, 4:]
+    return torch.stack(rows, dim=1), side, gamma, gain
 
 
 def transform(batch: Batch, theta: Tensor) -> Batch:
     """Apply one affine map per frame to the stack of photo, depth and mask.
 
-    Depth travels multiplied by its mask and is divided by it at the end, so that invalid pixels, and
-    those that the map fetches from outside the frame, never bleed into valid ones.
+    Depth is multiplied by its mask before and divided by it after, so that invalid pixels, and those outside of the
+    frame, never blend into valid ones.
     """
     size = batch.image.shape[-2:]
     depth = torch.cat([batch.depth_m * batch.valid, batch.valid.float()], dim=1)

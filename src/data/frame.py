@@ -1,98 +1,51 @@
-"""One frame: a photo and its depth in metres, read by what each file itself says."""
+"""Geometry of a frame: how photo, depth and camera are resized for the network and back."""
 
 from __future__ import annotations
 
-import contextlib
-import stat
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
+import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from src.conventions import UserError
+from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS, Intrinsics
 
-Image.init()
-FORMATS = sorted({"AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"} & Image.OPEN.keys())
-"""What is opened. Pillow knows more, among them EPS, for which it would start Ghostscript on a stranger's file."""
+STRIDE_PX = 32
+"""The network's coarsest stride: the sides of its input are multiples of it."""
 
-
-LONGEST_SIDE_PX = 65_535
-"""JPEG's own limit. A few kilobytes of PNG can hold a line of 10^8 pixels, whose resizing would take gigabytes."""
+SIDES_PX = (96, 448)
+"""Smallest and largest side of an input. Below half or above twice the training size, the scale is lost."""
 
 
-class Refused(UserError):
-    """A file that must not be read at all, such as one outside of the data root: never skipped, it ends the run."""
+class NetworkInput(NamedTuple):
+    """A photo at the network's size, and the factor that its predicted depth is multiplied by.
 
-
-def open_image(path: Path) -> Image.Image:
-    """Decode an image file whole, or say by name why it cannot be.
-
-    **Raises**: UserError when the file is missing, empty, truncated, no image, or larger than a photo can be.
+    **Shape**: image (h, w, 3) uint8, sides multiples of 32.
     """
-    with _blame(path):
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):  # opening a named pipe would wait for ever
-            raise UserError(f"{path}: got a folder or a device, expected an image file. Check the path or the csv row.")
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                if max(image.size) > LONGEST_SIDE_PX:
-                    width, height = image.size
-                    raise UserError(
-                        f"{path}: got {width}x{height} px, expected no side above {LONGEST_SIDE_PX}. Cut or shrink it."
-                    )
-                image.load()
-                return image
-        except UnidentifiedImageError:
-            raise UserError(f"{path}: got {facts.st_size} bytes that are no image. Replace the file.") from None
+
+    image: NDArray[np.uint8]
+    scale: float
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read a photo as (H, W, 3) uint8, upright whatever its EXIF orientation.
+def to_network_input(image: NDArray[np.uint8], camera: Intrinsics) -> NetworkInput:
+    """Resize a photo so that its focal length becomes that of the training camera, NYU's at 224x224.
 
-    **Raises**: UserError when it cannot be decoded or has no colours to show.
+    The network judges distance by apparent size, so an angle must cover as many pixels as in training. Where rounding
+    and `SIDES_PX` prevent that, `scale` corrects the depth: a picture k times too large looks k times too near.
+
+    **Shape**: (H, W, 3) -> (h, w, 3).
+    **Source**: Yin et al. 2023, Metric3D, arXiv 2307.10984, section 3.1 (one canonical camera).
     """
-    return to_rgb(open_image(path), path)
-
-
-def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
-    """Bring any mode to upright 8-bit RGB: 16 bits scaled, not clipped; transparency laid on white; first of several.
-
-    **Raises**: UserError for floating-point pixels, whose range nobody knows, and for EXIF that cannot be read.
-    """
-    if image.mode == "F":
-        raise UserError(f"{path}: got floating-point pixels, expected a photo of 8 or 16 bits. Convert it first.")
-    with _blame(path):
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.asarray(image.convert("RGB"))
-
-
-def read_depth(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Read a depth image as it is stored, and how many bits a pixel has (8, 16 or 32).
-
-    Pillow opens a 16-bit PNG as `I;16` or `I` depending on its version, and converting either
-    to `L` clips at 255; so the values are taken as they are, and the file's own header is asked.
-
-    **Raises**: UserError when the image has colours instead of one depth per pixel.
-    """
-    image = open_image(path)
-    bits = {"L": 8, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}.get(image.mode)
-    if bits is None:
-        raise UserError(
-            f"{path}: got an image of mode {image.mode}, expected one depth per pixel "
-            "(8-bit or 16-bit grey PNG, or 32-bit float TIFF). Export the depth itself, not a picture of it."
-        )
-    return np.asarray(image).astype(np.float32), bits
+    canonical = NYU_INTRINSICS.resized(IMAGE_SIZE_PX, IMAGE_SIZE_PX)
+    ideal = (camera.width_px * canonical.fx_px / camera.fx_px, camera.height_px * canonical.fy_px / camera.fy_px)
+    least, most = SIDES_PX
+    fit = min(max(1.0, least / min(ideal)), most / max(ideal))
+    width, height = (max(STRIDE_PX, round(side * fit / STRIDE_PX) * STRIDE_PX) for side in ideal)
+    scale = math.sqrt(width / ideal[0] * height / ideal[1])
+    return NetworkInput(shrink_image(image, width, height), scale)
 
 
 def shrink_image(image: NDArray[np.uint8], width_px: int, height_px: int | None = None) -> NDArray[np.uint8]:
@@ -116,20 +69,3 @@ def enlarge_depth(depth: NDArray[np.float32], width_px: int, height_px: int) -> 
     """Resize a depth map to its photo's size, bilinearly: (h, w) -> (height_px, width_px)."""
     grid = torch.from_numpy(depth)[None, None]
     return F.interpolate(grid, (height_px, width_px), mode="bilinear", align_corners=False)[0, 0].numpy()
-
-
-@contextlib.contextmanager
-def _blame(path: Path) -> Iterator[None]:
-    """Name the file that Pillow fails on. Its readers raise whatever a stranger's bytes lead them to."""
-    try:
-        with warnings.catch_warnings():
-            # Of broken EXIF, and of 108 megapixels, which phones have; twice as many Pillow refuses as a bomb.
-            warnings.simplefilter("ignore")
-            yield
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: got no such file, expected an image. Check the path or the csv row.") from None
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: got a damaged or unreadable image ({reason}). Replace the file.") from None

@@ -1,4 +1,4 @@
-"""NYU Depth V2 in the layout of its Kaggle copy: found, fetched, opened."""
+"""NYU Depth V2 in the layout of its Kaggle copy: found, downloaded, opened."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from itertools import islice
 from pathlib import Path
 
 from src.conventions import MAX_DEPTH_M
-from src.data.listing import ListedPairs, read_rows, split_by_scene
+from src.data.csv_rows import read_rows, split_by_scene
+from src.data.listing import ListedPairs
 
 KAGGLE_HANDLE = "soumikrakshit/nyu-depth-v2"
 KAGGLE_MOUNT = Path("/kaggle/input")
+KAGGLE_URL = "https://www.kaggle.com"
+INSIDE_KAGGLE = "KAGGLE_KERNEL_RUN_TYPE"
+"""The environment variable by which kagglehub recognises a Kaggle notebook."""
+
 UNITS_PER_M = {8: 255 / MAX_DEPTH_M, 16: 1000.0}
 """8-bit training depth where 255 is 10 m; 16-bit test depth in millimetres."""
 
@@ -22,27 +27,26 @@ BORDER_PX = (5, 5, 6, 7)
 
 FRAME_FOLDERS = ("nyu2_train", "nyu2_test")
 DEEPEST = 5
-"""Folders from /kaggle/input down to the csv files: datasets, soumikrakshit, nyu-depth-v2, nyu_data, data."""
+"""Levels from /kaggle/input down to the csv files: datasets, soumikrakshit, nyu-depth-v2, nyu_data, data."""
 
 MOST_ENTRIES = 100
-"""A folder with that many entries holds the frames of another data set: listing all such folders takes minutes."""
+"""A larger folder holds the frames of another data set, and listing all such folders takes minutes."""
 
-KAGGLE_URL = "https://www.kaggle.com"
-INSIDE_KAGGLE = "KAGGLE_KERNEL_RUN_TYPE"
-"""The environment variable by which kagglehub recognises a Kaggle notebook."""
+REQUEST_TIMEOUT_S = 5.0
+REACH_TIMEOUT_S = 8.0
+"""Limits also the look-up of the host name, which no timeout of a request does."""
 
-ANSWER_S = 5.0
-PATIENCE_S = 600.0
-"""An attach inside Kaggle brings no byte at all, and the hashing of a large partial download none for minutes."""
+STALL_TIMEOUT_S = 600.0
+"""Attaching inside Kaggle writes nothing, and hashing a large partial download nothing for minutes."""
 
 POLL_S = 8.0
-"""Seconds between two looks at the cache, each of which may count 101,000 files."""
+"""Between two measurements of the cache, each of which may count 101,000 files."""
 
 
 def find_nyu(folder: Path) -> Path | None:
-    """Look for the data set at or below a folder; return the one that csv paths are relative to.
+    """Search a folder breadth first; return the root that csv paths are relative to.
 
-    The shallowest match is taken, then the first by name. Folders of frames are never listed: on Kaggle's mount,
+    Of several matches on a level, the first by name is taken. Folders of frames are never listed: on Kaggle's mount,
     101,000 files take minutes.
     """
     if not os.path.isdir(folder):
@@ -50,16 +54,16 @@ def find_nyu(folder: Path) -> Path | None:
     level = [Path(os.path.abspath(folder))]
     visited = {os.path.realpath(folder)}
     for depth in range(DEEPEST + 1):
-        for place in level:
-            if os.path.isfile(place / "nyu2_test.csv"):
-                return place.parent
-        most = MOST_ENTRIES if depth else None  # the named folder itself may be a large home folder
-        level = [below for place in level for below in _list_folders(place, most, visited)]
+        for path in level:
+            if os.path.isfile(path / "nyu2_test.csv"):
+                return path.parent
+        most = MOST_ENTRIES if depth else None  # the given folder itself may be a large home folder
+        level = [subfolder for path in level for subfolder in _list_folders(path, most, visited)]
     return None
 
 
 def _list_folders(folder: Path, most: int | None, visited: set[str]) -> list[Path]:
-    """List the folders in a folder by name, but those visited by another path; none if it has `most` entries."""
+    """List subfolders by name, except visited ones; none if there are `most` entries or more."""
     if folder.name in FRAME_FOLDERS:
         return []
     try:
@@ -69,76 +73,70 @@ def _list_folders(folder: Path, most: int | None, visited: set[str]) -> list[Pat
     except OSError:
         return []
     folders = {os.path.realpath(folder / name): folder / name for name in names}
-    unvisited = [place for real, place in folders.items() if real not in visited]
+    unvisited = [path for real, path in folders.items() if real not in visited]
     visited |= folders.keys()
     return unvisited
 
 
 def locate_nyu() -> tuple[Path | None, str]:
-    """Find NYU on this machine or fetch it: Kaggle's mount, kagglehub's cache, kagglehub's download.
+    """Find NYU on Kaggle's mount or in kagglehub's cache, or download it.
 
-    Returns the root and where it was, or None and why it could not be had. A network that does not reach Kaggle is
-    noticed within ten seconds.
+    Returns the root and its origin, or None and the reason. Without a network it takes at most ten seconds.
     """
     if root := find_nyu(KAGGLE_MOUNT):
         return root, f"Kaggle's mount {root}"
     cache = Path(os.environ.get("KAGGLEHUB_CACHE", Path.home() / ".cache" / "kagglehub"))
-    cached = cache / "datasets" / KAGGLE_HANDLE
-    for finished in sorted(cached.glob("*.complete"), reverse=True):  # kagglehub's mark of a whole version
-        if root := find_nyu(cached / "versions" / finished.stem):
+    dataset = cache / "datasets" / KAGGLE_HANDLE
+    for marker in sorted(dataset.glob("*.complete"), reverse=True):  # kagglehub's mark of a complete version
+        if root := find_nyu(dataset / "versions" / marker.stem):
             return root, f"kagglehub's cache {root}"
     return download_nyu(cache)
 
 
 def download_nyu(cache: Path) -> tuple[Path | None, str]:
-    """Let kagglehub download the data set (4.4 GB), and stop it where it brings no byte for ten minutes.
+    """Download the data set (4.4 GB) with kagglehub; stop after ten minutes without a byte.
 
-    It runs as a process of its own, since only a process can be stopped whatever it waits for.
-    What has arrived stays in kagglehub's cache, which resumes there the next time.
+    kagglehub runs as a process, since only a process can be stopped at any point. It resumes partial downloads.
     """
-    # Inside Kaggle the data set is attached through a local proxy, which needs no internet.
-    if INSIDE_KAGGLE not in os.environ and (reason := _ask_kaggle()):
+    # Inside Kaggle the data set is attached through a local proxy, without internet.
+    if INSIDE_KAGGLE not in os.environ and (reason := _check_connection()):
         return None, f"{KAGGLE_URL} cannot be reached ({reason})"
     code = f"import kagglehub; print(kagglehub.dataset_download({KAGGLE_HANDLE!r}))"
-    before = seen = _bytes_below(cache)
+    start_bytes = seen_bytes = _bytes_below(cache)
     changed_s = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as hub:
+    ) as process:
         while True:
             try:
-                output, errors = hub.communicate(timeout=POLL_S)
+                output, errors = process.communicate(timeout=POLL_S)
                 break
             except subprocess.TimeoutExpired:
-                arrived = _bytes_below(cache)
-                now_s = time.monotonic()
-            if arrived != seen:
-                seen, changed_s = arrived, now_s
-                print(f"\rdownloading NYU: {(seen - before) / 1e6:,.0f} MB", end="", file=sys.stderr, flush=True)
-            elif now_s - changed_s > PATIENCE_S:
-                hub.kill()
-                return None, f"kagglehub brought no byte in {PATIENCE_S / 60:.0f} minutes"
-    if hub.returncode == 0 and (root := find_nyu(Path(output.strip().splitlines()[-1]))):
+                now_bytes, now_s = _bytes_below(cache), time.monotonic()
+            if now_bytes != seen_bytes:
+                seen_bytes, changed_s = now_bytes, now_s
+                megabytes = (seen_bytes - start_bytes) / 1e6
+                print(f"\rdownloading NYU: {megabytes:,.0f} MB", end="", file=sys.stderr, flush=True)
+            elif now_s - changed_s > STALL_TIMEOUT_S:
+                process.kill()
+                return None, f"kagglehub brought no byte in {STALL_TIMEOUT_S / 60:.0f} minutes"
+    if process.returncode == 0 and (root := find_nyu(Path(output.strip().splitlines()[-1]))):
         return root, f"kagglehub's download {root}"
-    return None, f"kagglehub could not download it ({_name_error(errors)})"
+    return None, f"kagglehub could not download it ({_exception_name(errors)})"
 
 
-def _ask_kaggle() -> str | None:
-    """Send Kaggle a short request by the HTTP client that kagglehub uses; return why there was no answer, else None.
-
-    In a process of its own, since no timeout of a request limits the look-up of the host's name.
-    """
-    code = f"import requests; requests.head({KAGGLE_URL!r}, timeout={ANSWER_S})"
+def _check_connection() -> str | None:
+    """Send Kaggle a short request, in a process of its own; return why there was no answer, else None."""
+    code = f"import requests; requests.head({KAGGLE_URL!r}, timeout={REQUEST_TIMEOUT_S})"
     try:
-        asked = subprocess.run(
-            [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=8
-        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=REACH_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return "no answer"
-    return _name_error(asked.stderr) if asked.returncode else None
+    return _exception_name(done.stderr) if done.returncode else None
 
 
-def _name_error(errors: str) -> str:
+def _exception_name(errors: str) -> str:
     """Name the exception of a traceback, whose last line is like `requests.exceptions.ConnectionError: HTTPSCon…`."""
     last = (errors.strip().splitlines() or ["no reason given"])[-1]
     return last.split(":")[0].split(".")[-1]
@@ -146,11 +144,11 @@ def _name_error(errors: str) -> str:
 
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for where, _, files in os.walk(folder):
+    for parent, _, files in os.walk(folder):
         for name in files:
             try:
-                total += os.stat(os.path.join(where, name)).st_size
-            except OSError:  # kagglehub moves its files while we look
+                total += os.stat(os.path.join(parent, name)).st_size
+            except OSError:  # kagglehub has moved the file
                 continue
     return total
 
@@ -158,7 +156,7 @@ def _bytes_below(folder: Path) -> int:
 def open_nyu(root: Path, split: str, *, validation: float, max_depth_m: float = MAX_DEPTH_M) -> ListedPairs:
     """Open `train`, `val` (whole scenes held out of the training list) or `test` (the official list).
 
-    **Raises**: UserError when the list cannot be read, or none of its files can.
+    **Raises**: UserError when the list or all of its files cannot be read.
     """
     rows = read_rows(root / "data" / f"nyu2_{'test' if split == 'test' else 'train'}.csv")
     if split != "test":

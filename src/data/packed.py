@@ -1,7 +1,6 @@
-"""Frames decoded once into memory-mapped arrays, so that an epoch costs no decoding.
+"""Frames decoded once into memory-mapped arrays, so that an epoch needs no decoding.
 
-One photo and its depth take 0.29 MB: 0.23 GB for NYU's 795 labelled frames, 14.7 GB for the
-50,688 of the Kaggle copy.
+A photo and its depth take 0.29 MB: 0.23 GB for NYU's 795 labelled frames, 14.7 GB for the 50,688 of the Kaggle copy.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch, Frame, Pairs, UserError
+from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch, Pairs, UserError
 from src.data.allowance import Allowance
 from src.data.frame import shrink_depth, shrink_image
 
 FORMAT = 2
-"""Raise it when what is stored changes, so that nothing stale is read."""
+"""Part of the cache key: increase it when the stored arrays change."""
 
-LONG_AGO_S = 24 * 3600
-"""No run decodes for that long."""
+STALE_S = 24 * 3600
+"""Age of an unfinished pack whose run must have been killed."""
 
 LEVELS = 65535
 """Depth is stored in steps of max_depth_m / LEVELS: 0.15 mm for 10 m. 0 is invalid."""
@@ -43,28 +42,26 @@ class Sizes(NamedTuple):
 
 
 TRAINING_SIZES = Sizes(288, 144)
-"""Room for the zoom: a crop of 0.78 still has a pixel for each one that the network sees.
+"""Larger than the network's input, so that a crop of 0.78 still has a pixel for each of its pixels.
 
-Evaluation resizes photos once, training twice (to 288, then to 224), which leaves it 5 % less gradient energy at full
-size and 34 % less in the smallest crop. Measured with nyu.yaml, `--validation 0.5 --epochs 5`, on the 398 held-out
-frames: scored by way of 288, depths are 0.8 % nearer, d1 0.592 becomes 0.584, median-scaled d1 stays 0.724 (seed 1).
-Trained from 384 pixels, which equalises the mean energy, d1 is 0.593 and 0.558, against 0.624 and 0.592 (seeds 0 and
-1), median-scaled 0.731 and 0.702 against 0.726 and 0.724. So 288 stays.
+Resizing twice (to 288, then 224) costs 5 % of the gradient energy at full size and 34 % in the smallest crop. Packed at
+384, which equalises the mean energy, d1 is 0.593 and 0.558 against 0.624 and 0.592 at 288 (nyu.yaml, `--validation 0.5
+--epochs 5`, 398 held-out frames, seeds 0 and 1).
 """
 
 VALIDATION_SIZES = Sizes(IMAGE_SIZE_PX, DEPTH_SIZE_PX)
 
 
 def bytes_per_frame(sizes: Sizes) -> int:
-    """Count what one photo and its depth take in the cache."""
+    """Return the cache size of one photo and its depth."""
     return sizes.image_px**2 * 3 + sizes.depth_px**2 * 2
 
 
 class Packed(Dataset[Batch]):
-    """Read batches from the arrays that `pack` wrote: `packed[[3, 1, 2]]` is a batch of three.
+    """The arrays that `pack` wrote, read in batches: `packed[[3, 1, 2]]` is a batch of three.
 
-    Frames that could not be decoded are not counted: `names` are those of the others, `left_out` says why, by index
-    in the source.
+    Bad frames are not counted: `rows` and `names` are those of the others, `left_out` maps the index of a bad frame
+    in the source to its error.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,9 +78,9 @@ class Packed(Dataset[Batch]):
         return len(self.rows)
 
     def __getitem__(self, indices: Sequence[int]) -> Batch:
-        rows = np.sort(self.rows[np.asarray(indices)])  # a batch has no order, and the disk likes this one
+        rows = np.sort(self.rows[np.asarray(indices)])  # sorted for the disk
         depth_m = torch.from_numpy(self.depths[rows].astype(np.float32) * self.step_m)[:, None]
-        # Stored as (B, H, W, 3), which is torch's channels_last: the permutation moves nothing.
+        # Stored as (B, H, W, 3), which is torch's channels_last: the permutation copies nothing.
         return Batch(torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2), depth_m, depth_m > 0)
 
 
@@ -97,63 +94,62 @@ def pack(
     workers: int = 0,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Packed:
-    """Decode all frames into the cache, or take what an earlier run left there.
+    """Decode all frames into the cache, or open the pack of an earlier run; `progress` wraps the iteration.
 
-    `progress` wraps the iteration, e.g. with a bar. A pack appears whole or not at all. Frames that cannot be read are
-    left out as `allowance` allows, by default as `Allowance` does.
+    A pack appears whole or not at all.
 
-    **Raises**: UserError for one bad frame too many, or when none is left; for a file outside of the data root; and
-    for a cache that cannot hold the pack.
+    **Raises**: UserError for too many bad frames, and when the cache cannot hold the pack; `UnsafePath`.
     """
     key = hashlib.sha256(repr((FORMAT, pairs.fingerprint, len(pairs), sizes, max_depth_m)).encode()).hexdigest()[:20]
     folder = cache / f"pack-{key}"
     allowance = allowance or Allowance(len(pairs))
-    packed = _reopen(folder, pairs, sizes)
+    packed = _open_finished(folder, pairs, sizes)
     if packed is not None:
         for index, reason in packed.left_out.items():
             allowance.leave_out(index, UserError(reason))
         return packed
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished = _make_room(cache, len(pairs) * bytes_per_frame(sizes))
+    unfinished = _make_folder(cache, len(pairs) * bytes_per_frame(sizes))
+    # A generator of its own: otherwise a run that decodes would draw other random numbers than one that does not.
+    frames = DataLoader(
+        _ResizedFrames(pairs, sizes),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_identity,
+        generator=torch.Generator(),
+    )
     try:
-        _write(pairs, unfinished, sizes, max_depth_m, allowance, workers, progress)
+        _write(progress(frames), unfinished, pairs, sizes, max_depth_m, allowance)
         os.replace(unfinished, folder)
     except OSError as error:
-        if _reopen(folder, pairs, sizes) is None:  # otherwise another run finished the same pack first
+        if _open_finished(folder, pairs, sizes) is None:  # otherwise a parallel run has finished the same pack
             raise UserError(f"{cache}: the packed frames could not be written ({error}).") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Packed(folder)
 
 
-def _reopen(folder: Path, pairs: Pairs, sizes: Sizes) -> Packed | None:
-    """Open an earlier run's pack; None where there is none, it is damaged, or a frame it lacks can be read by now."""
+def _open_finished(folder: Path, pairs: Pairs, sizes: Sizes) -> Packed | None:
+    """Open an earlier pack; None if there is none, it is damaged, or a frame that it lacks is readable again."""
     try:
         packed = Packed(folder)
-    except Exception:  # whatever a damaged file makes numpy and json raise
+    except Exception:  # numpy and json raise many classes for damaged files
         return None
     images = np.dtype(np.uint8), (len(pairs), sizes.image_px, sizes.image_px, 3)
     depths = np.dtype(np.uint16), (len(pairs), sizes.depth_px, sizes.depth_px)
     if [(array.dtype, array.shape) for array in (packed.images, packed.depths)] != [images, depths]:
         return None
-    return None if any(_can_read(pairs, index) for index in packed.left_out) else packed
+    resized = _ResizedFrames(pairs, sizes)
+    return packed if all(isinstance(resized[index], UserError) for index in packed.left_out) else None
 
 
-def _can_read(pairs: Pairs, index: int) -> bool:
-    try:
-        pairs[index]
-    except UserError:
-        return False
-    return True
-
-
-def _make_room(cache: Path, needed: int) -> Path:
-    """Make a new folder in the cache, if its disk holds that many bytes; drop what killed runs left there long ago."""
+def _make_folder(cache: Path, needed: int) -> Path:
+    """Make a temporary folder in the cache if its disk has `needed` bytes; delete those of killed runs."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        for left in cache.glob("unfinished-*"):
-            if time.time() - left.stat().st_mtime > LONG_AGO_S:
-                shutil.rmtree(left, ignore_errors=True)
+        for folder in cache.glob("unfinished-*"):
+            if time.time() - folder.stat().st_mtime > STALE_S:
+                shutil.rmtree(folder, ignore_errors=True)
         free = shutil.disk_usage(cache).free
         if needed <= free:
             return Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
@@ -165,10 +161,10 @@ def _make_room(cache: Path, needed: int) -> Path:
     )
 
 
-class _Shrunk(Dataset[Any]):
-    """Frames at their stored size; a frame that cannot be read comes as the error itself.
+class _ResizedFrames(Dataset[Any]):
+    """Photo, depth and aspect at the stored size; the error of a bad frame is returned.
 
-    An error that a loader's worker raises would reach the user with the worker's traceback.
+    If it were raised, the DataLoader would add the traceback of its worker to the message.
     """
 
     def __init__(self, pairs: Pairs, sizes: Sizes) -> None:
@@ -179,40 +175,30 @@ class _Shrunk(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], float] | UserError:
         try:
-            frame: Frame = self.pairs[index]
+            image, depth_m, valid = self.pairs[index]
         except UserError as error:
             return error
-        return (
-            shrink_image(frame.image, self.sizes.image_px),
-            shrink_depth(frame.depth_m, frame.valid, self.sizes.depth_px),
-            frame.image.shape[1] / frame.image.shape[0],
-        )
+        small = shrink_image(image, self.sizes.image_px), shrink_depth(depth_m, valid, self.sizes.depth_px)
+        return *small, image.shape[1] / image.shape[0]
+
+
+def _identity(frame: Any) -> Any:
+    return frame
 
 
 def _write(
-    pairs: Pairs,
-    folder: Path,
-    sizes: Sizes,
-    max_depth_m: float,
-    allowance: Allowance,
-    workers: int,
-    progress: Callable[[Iterable[Any]], Iterable[Any]],
+    frames: Iterable[Any], folder: Path, pairs: Pairs, sizes: Sizes, max_depth_m: float, allowance: Allowance
 ) -> None:
-    shape = (len(pairs), sizes.image_px, sizes.image_px, 3)
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
-    depths = np.lib.format.open_memmap(
-        folder / "depths.npy", "w+", np.uint16, (len(pairs), sizes.depth_px, sizes.depth_px)
-    )
+    depth_shape = (len(pairs), sizes.depth_px, sizes.depth_px)
+    image_shape = (len(pairs), sizes.image_px, sizes.image_px, 3)
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, image_shape)
+    depths = np.lib.format.open_memmap(folder / "depths.npy", "w+", np.uint16, depth_shape)
     aspects = []
-    # A generator of its own, or a run with an empty cache would draw other numbers than one with a full cache.
-    frames = DataLoader(
-        _Shrunk(pairs, sizes), batch_size=None, num_workers=workers, collate_fn=_as_it_is, generator=torch.Generator()
-    )
-    for index, shrunk in enumerate(progress(frames)):
-        if isinstance(shrunk, UserError):
-            allowance.leave_out(index, shrunk)
+    for index, frame in enumerate(frames):
+        if isinstance(frame, UserError):
+            allowance.leave_out(index, frame)
             continue
-        images[index], depth_m, aspect = shrunk
+        images[index], depth_m, aspect = frame
         depths[index] = np.rint(depth_m * np.float32(LEVELS / max_depth_m))
         aspects.append(aspect)
     images.flush()
@@ -224,7 +210,3 @@ def _write(
         "left_out": allowance.reasons,
     }
     (folder / "about.json").write_text(json.dumps(about))
-
-
-def _as_it_is(sample: Any) -> Any:
-    return sample

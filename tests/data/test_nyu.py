@@ -1,29 +1,21 @@
 import os
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from src.conventions import UserError
 from src.data import nyu
 from src.data.nyu import download_nyu, find_nyu, locate_nyu, open_nyu
 
 
-def test_found_at_the_folder_or_below(nyu_folder: Path) -> None:
+def test_found_at_the_folder_or_below(nyu_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = nyu_folder / "nyu_data"
     for start in (nyu_folder.parent, nyu_folder, root, root / "data"):
         assert find_nyu(start) == root
     assert find_nyu(root / "data" / "nyu2_train") is None
-
-
-def test_found_from_inside(nyu_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(nyu_folder / "nyu_data" / "data")
-    assert find_nyu(Path()) == nyu_folder / "nyu_data"
+    monkeypatch.chdir(root / "data")
+    assert find_nyu(Path()) == root
 
 
 @pytest.fixture
@@ -45,11 +37,11 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_found_in_each_of_kaggles_mounts_without_listing_frames(
     mount: str, nyu_folder: Path, tmp_path: Path, listed: list[Path]
 ) -> None:
-    place = tmp_path / "input" / mount
-    place.parent.mkdir(parents=True)
-    nyu_folder.rename(place)
-    assert find_nyu(tmp_path / "input") == place / "nyu_data"
-    assert not {"nyu2_train", "nyu2_test"} & {part for folder in listed for part in folder.parts}
+    folder = tmp_path / "input" / mount
+    folder.parent.mkdir(parents=True)
+    nyu_folder.rename(folder)
+    assert find_nyu(tmp_path / "input") == folder / "nyu_data"
+    assert not {"nyu2_train", "nyu2_test"} & {part for path in listed for part in path.parts}
 
 
 def test_the_frames_of_other_inputs_are_not_listed(tmp_path: Path, listed: list[Path]) -> None:
@@ -84,13 +76,6 @@ def test_the_white_border_is_invalid(nyu_folder: Path) -> None:
     assert valid.sum() == (96 - 10) * (128 - 13)
 
 
-def test_a_vanished_file_is_named(nyu_folder: Path) -> None:
-    (nyu_folder / "nyu_data/data/nyu2_test/00001_depth.png").unlink()
-    pairs = open_nyu(nyu_folder / "nyu_data", "test", validation=0.1)
-    with pytest.raises(UserError, match=r"00001_depth\.png: got no such file"):
-        pairs[1]
-
-
 def test_kagglehubs_cache_is_used(nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "kagglehub"
     version = cache / "datasets/soumikrakshit/nyu-depth-v2/versions/1"
@@ -101,133 +86,63 @@ def test_kagglehubs_cache_is_used(nyu_folder: Path, tmp_path: Path, monkeypatch:
     assert locate_nyu()[0] == version / "nyu_data"
 
 
-@pytest.fixture(autouse=True)
-def outside_kaggle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
-
-
 @pytest.fixture
-def silent_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A network that takes connections and never answers."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        taken: list[socket.socket] = []
+def fake(nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Replace `requests.head`, and kagglehub by one that writes a byte each half second for 2.5 s; return its cache."""
 
-        def accept() -> None:
-            while True:
-                try:
-                    taken.append(server.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=accept, daemon=True).start()
-        for name in ("HTTPS_PROXY", "https_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{server.getsockname()[1]}")
-        yield
-
-
-@pytest.fixture
-def refused_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that refuses each connection at once."""
-    for name in ("HTTPS_PROXY", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-
-
-@pytest.fixture
-def kaggle_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A server in place of Kaggle's, which answers each request with an error status."""
-
-    class Busy(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_error(503)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Busy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(nyu, "KAGGLE_URL", f"http://127.0.0.1:{server.server_port}", raising=False)
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "127.0.0.1")
-        yield
-        server.shutdown()
-
-
-@pytest.fixture
-def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make a kagglehub that writes `count` bytes, waits `pause_s` after each, and returns the folder."""
-
-    def make(folder: Path, cache: Path, *, pause_s: float, count: int = 1) -> None:
-        (tmp_path / "fake").mkdir()
-        (tmp_path / "fake" / "kagglehub.py").write_text(
+    def install(head: str) -> Path:
+        folder, cache = tmp_path / "fake", tmp_path / "cache"
+        folder.mkdir()
+        cache.mkdir()
+        (folder / "requests.py").write_text(f"import time\n\ndef head(url, timeout):\n    {head}\n")
+        (folder / "kagglehub.py").write_text(
             f"""
 import time
 
 def dataset_download(handle):
-    for number in range({count}):
+    for number in range(5):
+        time.sleep(0.5)
         with open({str(cache / "partial")!r}, "ab") as file:
-            file.write(b"x" * ({count} > 1))
-        time.sleep({pause_s})
-    return {str(folder)!r}
+            file.write(b"x")
+    return {str(nyu_folder)!r}
 """
         )
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
-        cache.mkdir()
-        # A real wait at a twentieth of its length.
-        monkeypatch.setattr(nyu, "PATIENCE_S", nyu.PATIENCE_S / 20)
-        monkeypatch.setattr(nyu, "POLL_S", 0.1, raising=False)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.delenv(nyu.INSIDE_KAGGLE, raising=False)
+        monkeypatch.setattr(nyu, "POLL_S", 0.1)
+        return cache
 
-    return make
+    return install
 
 
-@pytest.mark.usefixtures("silent_proxy")
-def test_a_network_that_never_answers_is_noticed_in_ten_seconds(tmp_path: Path) -> None:
-    started = time.monotonic()
-    root, why = download_nyu(tmp_path)
+@pytest.mark.parametrize(
+    ("head", "limit_s", "reason"),
+    [
+        ("time.sleep(60)", 1.0, "no answer"),
+        ("time.sleep(60 if timeout > 5 else 0); raise TimeoutError('https://x')", 8.0, "TimeoutError"),
+    ],
+)
+def test_a_network_that_does_not_reach_kaggle_is_noticed(
+    head: str, limit_s: float, reason: str, fake: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = fake(head)
+    monkeypatch.setattr(nyu, "REACH_TIMEOUT_S", limit_s)
+    assert download_nyu(cache) == (None, f"https://www.kaggle.com cannot be reached ({reason})")
+    assert not list(cache.iterdir())
+
+
+def test_a_download_is_stopped_when_it_stalls_and_not_while_bytes_arrive(
+    fake: Callable[[str], Path], nyu_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = fake("pass")
+    monkeypatch.setattr(nyu, "STALL_TIMEOUT_S", 0.2)
+    root, reason = download_nyu(cache)
     assert root is None
-    assert "cannot be reached" in why
-    assert time.monotonic() - started < 10
-
-
-@pytest.mark.usefixtures("refused_proxy")
-def test_kagglehub_is_not_asked_where_the_network_refuses(
-    nyu_folder: Path, tmp_path: Path, fake_hub: Callable[..., None]
-) -> None:
-    fake_hub(nyu_folder, tmp_path / "cache", pause_s=0)
-    started = time.monotonic()
-    assert download_nyu(tmp_path / "cache") == (None, "https://www.kaggle.com cannot be reached (ProxyError)")
-    assert time.monotonic() - started < 5
-
-
-@pytest.mark.usefixtures("refused_proxy")
-def test_inside_kaggle_the_data_set_is_attached_without_internet(
-    nyu_folder: Path, tmp_path: Path, fake_hub: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And without a byte: 1 s here is 20 s there."""
-    fake_hub(nyu_folder, tmp_path / "cache", pause_s=1)
-    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    assert download_nyu(tmp_path / "cache")[0] == nyu_folder / "nyu_data"
-
-
-@pytest.mark.usefixtures("kaggle_answers")
-def test_a_download_may_be_silent_for_minutes(nyu_folder: Path, tmp_path: Path, fake_hub: Callable[..., None]) -> None:
-    fake_hub(nyu_folder, tmp_path / "cache", pause_s=1)
-    assert download_nyu(tmp_path / "cache")[0] == nyu_folder / "nyu_data"
-
-
-@pytest.mark.usefixtures("kaggle_answers")
-def test_a_download_is_stopped_ten_minutes_after_its_last_byte(
-    nyu_folder: Path, tmp_path: Path, fake_hub: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_hub(nyu_folder, tmp_path / "cache", pause_s=1, count=4)
-    assert nyu.PATIENCE_S == 600 / 20
-    monkeypatch.setattr(nyu, "PATIENCE_S", 2.5)
-    assert download_nyu(tmp_path / "cache")[0] == nyu_folder / "nyu_data"
-    monkeypatch.setattr(nyu, "PATIENCE_S", 0.3)
-    root, why = download_nyu(tmp_path / "cache")
-    assert root is None
-    assert "no byte" in why
+    assert "no byte" in reason
+    monkeypatch.setattr(nyu, "STALL_TIMEOUT_S", 1.8)
+    (cache.parent / "fake" / "requests.py").write_text("no internet")
+    monkeypatch.setenv(nyu.INSIDE_KAGGLE, "Batch")  # where the data set is attached without internet
+    assert download_nyu(cache)[0] == nyu_folder / "nyu_data"
 
 
 def test_real_frames_are_indoor_metres(real_nyu: Path) -> None:

@@ -1,13 +1,51 @@
+"""Statistics of a data set and of its cameras, and frames of videos."""
+
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from conftest import write_depth
 
-from src.conventions import NYU_INTRINSICS, Frame
+from src.conventions import NYU_INTRINSICS, Frame, UserError
+from src.data.camera_pose import estimate_pose
 from src.data.nyu import open_nyu
 from src.data.survey import survey
-from src.rooms.rooms import RoomPairs
+from src.data.video import Video
+
+SIZE = 120, 160
+RAYS = NYU_INTRINSICS.resized(*SIZE[::-1]).unproject(np.ones(SIZE, np.float32))
+VALID = np.ones(SIZE, bool)
+FRAMES = 12
+
+
+def see_floor(height_m: float, pitch_deg: float = 0, roll_deg: float = 0, wall_m: float = 4) -> np.ndarray:
+    """Depth of an empty floor and of the wall in front."""
+    pitch, roll = np.radians((pitch_deg, roll_deg))
+    down = np.array((np.sin(roll) * np.cos(pitch), np.cos(roll) * np.cos(pitch), np.sin(pitch)))
+    forward = np.array((0, 0, 1)) - down[2] * down
+    floor_m = height_m / np.maximum(RAYS @ down, 1e-9)
+    return np.minimum(floor_m, wall_m / (RAYS @ forward / np.linalg.norm(forward)))
+
+
+@pytest.mark.parametrize("pose", [(1.2, 12, 0), (1.5, 20, 3), (0.8, 10, -8), (2.0, 35, 5)])
+def test_the_pose_of_a_camera_is_read_off_the_floor(pose: tuple[float, float, float]) -> None:
+    depth_m = see_floor(*pose)
+    np.testing.assert_allclose(estimate_pose(depth_m, VALID), pose, atol=0.2)
+    assert estimate_pose(depth_m, VALID).height_m == pytest.approx(pose[0], abs=0.01)
+    assert estimate_pose(np.full(SIZE, np.nan), ~VALID) is None
+
+
+@pytest.mark.parametrize(("first_row", "height_m"), [(80, 1.2), (65, None)])
+def test_a_table_is_no_floor(first_row: int, height_m: float | None) -> None:
+    depth_m = see_floor(1.2, 20)
+    depth_m[first_row:] *= 0.6
+    pose = estimate_pose(depth_m, VALID)
+    assert (pose and pose.height_m) == (height_m and pytest.approx(height_m, abs=0.01))
+
+
+def test_without_a_floor_there_is_no_pose() -> None:
+    assert estimate_pose(np.full(SIZE, 2.0), VALID) is None
 
 
 def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
@@ -21,35 +59,40 @@ def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
     assert found.problems == []
 
 
-class Steps:
-    """One frame, each quarter of its rows a metre farther than the one above, its left quarter not measured."""
+class Listed:
+    """Frames from memory."""
 
-    names = scenes = ("steps",)
+    def __init__(self, *frames: Frame) -> None:
+        self.frames = frames
+        self.names = self.scenes = [str(number) for number in range(len(frames))]
 
     def __len__(self) -> int:
-        return 1
+        return len(self.frames)
 
     def __getitem__(self, index: int) -> Frame:
-        depth_m = np.repeat(np.arange(1, 5, dtype=np.float32), 3)[:, None] * np.ones((1, 16), np.float32)
-        return Frame(np.zeros((12, 16, 3), np.uint8), depth_m, np.broadcast_to(np.arange(16) >= 4, (12, 16)))
+        return self.frames[index]
 
     def encoding(self, index: int) -> str:
         return "none"
 
 
-def test_the_mean_map_has_its_top_row_first_and_leaves_out_what_is_not_valid() -> None:
-    found = survey(Steps()).mean_map_m
-    assert np.isnan(found[:, 0]).all()
-    assert np.allclose(found[:, 1:], np.arange(1, 5)[:, None])
+def test_the_mean_map_has_its_top_row_first_and_omits_invalid_pixels() -> None:
+    depth_m = np.repeat(np.arange(1, 5, dtype=np.float32), 3)[:, None].repeat(16, axis=1)
+    frame = Frame(np.zeros((12, 16, 3), np.uint8), depth_m, np.broadcast_to(np.arange(16) >= 4, (12, 16)))
+    found = survey(Listed(frame))
+    expected = np.repeat([[1.0], [2], [3], [4]], 4, axis=1)
+    expected[:, 0] = np.nan
+    np.testing.assert_allclose(found.mean_map_m, expected)
+    assert found.heights_m == []
 
 
-def test_the_cameras_height_is_noted_where_the_floor_shows() -> None:
-    heights_m = survey(RoomPairs(12, intrinsics=NYU_INTRINSICS.resized(160, 120))).heights_m
-    assert 3 <= len(heights_m) < 12
-    assert all(1.0 < height_m < 1.5 for height_m in heights_m)
+def test_the_height_of_the_camera_is_collected() -> None:
+    image = np.zeros((*SIZE, 3), np.uint8)
+    frames = (Frame(image, np.float32(see_floor(height_m, 20)), VALID) for height_m in (1.2, 1.4))
+    assert survey(Listed(*frames)).heights_m == pytest.approx([1.2, 1.4], abs=0.05)
 
 
-def test_problems_are_named_and_the_rest_goes_on(nyu_folder: Path) -> None:
+def test_problems_are_named_and_the_rest_is_counted(nyu_folder: Path) -> None:
     folder = nyu_folder / "nyu_data/data/nyu2_test"
     pairs = open_nyu(nyu_folder / "nyu_data", "test", validation=0.1)
     (folder / "00000_colors.png").write_bytes(b"")
@@ -57,11 +100,50 @@ def test_problems_are_named_and_the_rest_goes_on(nyu_folder: Path) -> None:
     write_depth(folder / "00002_depth.png", np.zeros((96, 128)), 1000, 16)
     found = survey(pairs)
     assert found.frames == 2
+    for index, problem in enumerate(found.problems):
+        assert f"0000{index}_colors" in problem
+        assert ("no image", "same everywhere", "only 0%")[index] in problem
     assert len(found.problems) == 3
-    for problem, (name, what) in zip(
-        found.problems,
-        [("00000_colors", "no image"), ("00001_colors", "same everywhere"), ("00002_colors", "only 0%")],
-        strict=True,
-    ):
-        assert name in problem
-        assert what in problem
+
+
+def write_video(path: Path, **options: str) -> Path:
+    """A video whose n-th frame has brightness 20 n."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 20, (48, 64, 3))
+        for number in range(FRAMES):
+            frame = av.VideoFrame.from_ndarray((noise + 20 * number).clip(0, 255).astype(np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_video_has_its_frames_in_order_and_its_rate(tmp_path: Path) -> None:
+    video = Video(write_video(tmp_path / "x.mp4"))
+    assert (video.count, video.fps) == (FRAMES, 10)
+    frames = list(video)
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * FRAMES
+    means = [frame.mean() for frame in frames]
+    assert means == sorted(means)
+
+
+@pytest.mark.parametrize(("name", "options"), [("x.mp4", {"movflags": "faststart"}), ("x.mkv", {})])
+def test_a_truncated_video_yields_what_it_has(tmp_path: Path, name: str, options: dict[str, str]) -> None:
+    path = write_video(tmp_path / name, **options)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    frames = []
+    with pytest.raises(UserError, match=rf"{name}: ends after \d+ of the 12 frames"):
+        for frame in Video(path):
+            frames.append(frame)
+    assert 2 <= len(frames) < FRAMES
+
+
+def test_unreadable_videos_are_named(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    for name in ("text.mp4", "none.mp4"):
+        with pytest.raises(UserError, match=f"{name}: got no readable video"):
+            Video(tmp_path / name)
+    with pytest.raises(UserError, match="webcam 97"):
+        Video("97")

@@ -1,0 +1,100 @@
+"""Image files: photos as RGB, depth as the stored numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from src.conventions import UserError
+
+Image.init()
+FORMATS = sorted({"AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"} & Image.OPEN.keys())
+"""Formats that are opened. Pillow supports more, among them EPS, for which it would run Ghostscript."""
+
+LONGEST_SIDE_PX = 65_535
+"""JPEG's limit. A PNG of a few kilobytes can hold a row of 10^8 pixels, whose resizing would take gigabytes."""
+
+DEPTH_BITS = {"L": 8, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
+"""Bits per pixel by Pillow's mode. A 16-bit PNG opens as `I;16` or `I`, depending on Pillow's version."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode a whole image file.
+
+    **Raises**: UserError when the file is missing, empty, truncated, not an image, or larger than a photo can be.
+    """
+    with _name_in_errors(path):
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would block
+            raise UserError(f"{path}: got a folder or a device, expected an image file. Check the path or the csv row.")
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            if max(width, height) > LONGEST_SIDE_PX:
+                raise UserError(
+                    f"{path}: got {width}x{height} px, expected no side above {LONGEST_SIDE_PX}. Crop or resize it."
+                )
+            image.load()
+            return image
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read a photo as (H, W, 3) uint8, upright. **Raises**: UserError as `open_image` and `to_rgb` do."""
+    return to_rgb(open_image(path), path)
+
+
+def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    """Convert any mode to 8-bit RGB, upright by EXIF: 16 bits are scaled, transparency becomes white.
+
+    **Raises**: UserError for floating-point pixels, whose range is unknown, and for damaged EXIF.
+    """
+    if image.mode == "F":
+        raise UserError(f"{path}: got floating-point pixels, expected a photo of 8 or 16 bits. Convert it first.")
+    with _name_in_errors(path):
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(image.convert("RGB"))
+
+
+def read_depth(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Read the stored values of a depth image and its bits per pixel (8, 16 or 32); no mode is converted.
+
+    **Raises**: UserError when the image has colours instead of one depth per pixel.
+    """
+    image = open_image(path)
+    bits = DEPTH_BITS.get(image.mode)
+    if bits is None:
+        raise UserError(
+            f"{path}: got an image of mode {image.mode}, expected one depth per pixel "
+            "(8-bit or 16-bit grey PNG, or 32-bit float TIFF). Export the depth itself, not a picture of it."
+        )
+    return np.asarray(image).astype(np.float32), bits
+
+
+@contextlib.contextmanager
+def _name_in_errors(path: Path) -> Iterator[None]:
+    """Turn any error of Pillow's decoders, which raise many classes for damaged files, into one that names the file."""
+    try:
+        with warnings.catch_warnings():
+            # Damaged EXIF, and more than 89 megapixels, which phones have; Pillow refuses twice as many as a bomb.
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: got no such file, expected an image. Check the path or the csv row.") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: got {path.stat().st_size} bytes that are no image. Replace the file.") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: got a damaged or unreadable image ({reason}). Replace the file.") from None

@@ -1,0 +1,203 @@
+"""Reading photos and depth, and resizing them."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.conventions import NYU_INTRINSICS, UserError
+from src.data.frame import shrink_depth, shrink_image, to_network_input
+from src.data.images import LONGEST_SIDE_PX, read_depth, read_rgb
+from src.data.photos import find_inputs, make_photo, read_photo, shrink_photo
+
+RED_LEFT = np.zeros((48, 64, 3), np.uint8)
+RED_LEFT[:, :32, 0] = 255
+
+
+def save(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def exif(**values: float) -> Image.Exif:
+    tags = {"orientation": 0x0112, "equivalent_mm": 0xA405, "focal_mm": 0x920A, "per_unit": 0xA20E, "unit": 0xA210}
+    result = Image.Exif()
+    for name, value in values.items():
+        (result if name == "orientation" else result.get_ifd(0x8769))[tags[name]] = value
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "stored"),
+    [
+        ("x.png", 16, np.array([[0, 255, 256], [1234, 9999, 65535]], np.uint16)),  # convert("L") would clip at 255
+        ("x.png", 8, np.array([[0, 1, 255]], np.uint8)),
+        ("x.tiff", 32, np.array([[2.5, np.inf]], np.float32)),
+    ],
+)
+def test_stored_depth_is_read_unchanged(tmp_path: Path, name: str, bits: int, stored: np.ndarray) -> None:
+    values, read_bits = read_depth(save(tmp_path / name, Image.fromarray(stored)))
+    assert read_bits == bits
+    np.testing.assert_array_equal(values, stored)
+
+
+def test_colours_are_no_depth(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.png: .*RGB"):
+        read_depth(save(tmp_path / "x.png", Image.new("RGB", (4, 4))))
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "cmyk", "palette", "grey16", "alpha", "animated", "bilevel", "rotated"])
+def test_every_mode_becomes_upright_rgb(tmp_path: Path, kind: str) -> None:
+    image = Image.fromarray(RED_LEFT)
+    grey16 = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    path = tmp_path / {"jpeg": "x.jpg", "cmyk": "x.jpg", "rotated": "x.jpg", "animated": "x.gif"}.get(kind, "x.png")
+    transparent = Image.new("RGBA", image.size)
+    transparent.paste(image.crop((0, 0, 32, 48)))
+    {
+        "jpeg": lambda: save(path, image, quality=95),
+        "cmyk": lambda: save(path, image.convert("CMYK"), quality=95),
+        "palette": lambda: save(path, image.convert("P")),
+        "grey16": lambda: save(path, grey16),
+        "alpha": lambda: save(path, transparent),
+        "animated": lambda: save(path, image, save_all=True, append_images=[Image.new("RGB", image.size, "blue")]),
+        "bilevel": lambda: save(path, image.convert("L").point(lambda v: 255 * (v > 9)).convert("1")),
+        "rotated": lambda: save(path, image.transpose(Image.Transpose.ROTATE_90), exif=exif(orientation=6), quality=95),
+    }[kind]()
+    pixels = read_photo(path).image
+    assert pixels.shape == (48, 64, 3)
+    left = {"grey16": 76, "bilevel": 255}.get(kind, (255, 0, 0))
+    assert np.abs(pixels[24, 8].astype(int) - left).max() < 6
+    right = 255 if kind == "alpha" else 0  # transparent black is white
+    assert np.abs(pixels[24, 56].astype(int) - right).max() < 6
+
+
+def test_unusable_photos_are_named_in_one_line(tmp_path: Path) -> None:
+    image = Image.fromarray(RED_LEFT)
+    content = save(tmp_path / "x.jpg", image).read_bytes()
+    (tmp_path / "truncated.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "no-pixels.ppm").write_bytes(b"P5 0 4 255\n")
+    save(tmp_path / "tiny.png", Image.new("RGB", (1, 1)))
+    save(tmp_path / "float.tif", Image.fromarray(np.zeros((32, 32), np.float32)))
+    save(tmp_path / "program.jpg", image, format="EPS")  # for which Pillow would run Ghostscript
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would block
+    for name, reason in {
+        "program.jpg": "no image",
+        "truncated.jpg": "damaged",
+        "empty.jpg": "got 0 bytes",
+        "text.jpg": "got 5 bytes",
+        "no-pixels.ppm": "got",
+        "tiny.png": "1x1",
+        "float.tif": "floating-point",
+        "none.jpg": "no such file",
+        "pipe.png": "device",
+        ".": "folder",
+    }.items():
+        with pytest.raises(UserError, match=f"{name}: .*{reason}") as caught:
+            read_photo(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_large_photos_and_damaged_exif_are_read_silently_and_bombs_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    path = tmp_path / "x.jpg"
+    damaged = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0"
+    assert read_rgb(save(path, Image.new("L", (50, 30)), exif=damaged)).shape == (30, 50, 3)
+    assert not recwarn.list
+    save(path, Image.new("L", (50, 50)))
+    for read in (read_rgb, read_depth):
+        with pytest.raises(UserError, match=r"x\.jpg: .*2500 pixels.*decompression bomb"):
+            read(path)
+
+
+def test_a_row_of_pixels_is_limited(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    image = read_rgb(save(path, Image.new("L", (LONGEST_SIDE_PX, 1))))
+    assert shrink_image(image, 8).shape == (8, 8, 3)
+    with pytest.raises(UserError, match="1x65536"):
+        read_rgb(save(path, Image.new("L", (1, LONGEST_SIDE_PX + 1))))
+
+
+def test_folders_globs_and_numbers_are_expanded_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.jpg", "a.PNG", "film.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    found = find_inputs([".", "*.jpg", "0", "notes.txt"])
+    assert found == [Path("a.PNG"), Path("b.jpg"), Path("film.mp4"), "0", Path("notes.txt")]
+    (tmp_path / "7").touch()
+    assert find_inputs(["7"]) == [Path("7")]  # a file of that name, not the webcam
+    for word in ("empty", "no-*.jpg"):
+        with pytest.raises(UserError, match=re.escape(word)):
+            find_inputs([word])
+
+
+def test_the_focal_length_comes_from_fov_then_exif_then_nyu(tmp_path: Path) -> None:
+    image = Image.fromarray(RED_LEFT)
+    # A 35 mm equivalent of 43.27 mm, the diagonal of the film, is the photo's diagonal: 80 px.
+    with_exif = save(tmp_path / "x.jpg", image, exif=exif(equivalent_mm=43))
+    photo = read_photo(with_exif)
+    assert photo.focal_from == "EXIF"
+    assert photo.camera.fx_px == pytest.approx(80 * 43 / math.hypot(36, 24))
+    assert read_photo(with_exif, fov_deg=90).camera.fx_px == pytest.approx(32)
+    # 5 mm on a sensor of 4 px per mm (40 per cm): 20 px.
+    by_plane = save(tmp_path / "x.jpg", image, exif=exif(focal_mm=5.0, per_unit=40.0, unit=3))
+    assert read_photo(by_plane).camera.fx_px == pytest.approx(20)
+    for tags in ({}, {"focal_mm": 5.0, "per_unit": 40.0, "unit": 9}, {"focal_mm": -5.0, "per_unit": 40.0, "unit": 3}):
+        photo = read_photo(save(tmp_path / "x.jpg", image, exif=exif(**tags)))
+        assert photo.focal_from == "assumed"
+        assert photo.camera.fx_px == pytest.approx(64 * NYU_INTRINSICS.fx_px / 640)
+
+
+@pytest.mark.parametrize(
+    ("size", "focal", "shape", "scale"),
+    [
+        ((640, 480), None, (224, 224), 1),
+        ((320, 240), 1, (128, 128), 8 / 7),  # half of NYU: 112 px, rounded to 128
+        ((1280, 960), 2, (224, 224), 1),  # NYU's frame in twice the pixels
+        ((480, 640), 1, (288, 160), None),
+        ((160, 120), 1, (96, 96), 96 / 56),  # too small: seen too near
+        ((640, 480), 8, (96, 96), 96 / 28),
+        ((640, 480), 1 / 4, (448, 448), 1 / 2),  # too large
+        ((5000, 40), None, (32, 448), None),
+    ],
+)
+def test_an_angle_covers_as_many_pixels_as_in_training(
+    size: tuple[int, int], focal: float | None, shape: tuple[int, int], scale: float | None
+) -> None:
+    photo = make_photo(np.zeros((*size[::-1], 3), np.uint8), focal_px=focal and focal * NYU_INTRINSICS.fx_px)
+    resized = to_network_input(photo.image, photo.camera)
+    assert resized.image.shape == (*shape, 3)
+    assert scale is None or resized.scale == pytest.approx(scale, rel=1e-2)
+
+
+def test_a_shrunk_photo_keeps_its_angle_of_view() -> None:
+    photo = make_photo(RED_LEFT, fov_deg=90)
+    small = shrink_photo(photo, 16)
+    assert small.image.shape == (12, 16, 3)
+    assert small.image[6, 3, 0] == 255 > small.image[6, 12, 0]
+    assert (small.camera.fx_px, small.camera.cx_px, small.camera.cy_px) == pytest.approx((8, 7.5, 5.5))
+    assert shrink_photo(photo, 64) is photo
+    assert shrink_photo(make_photo(np.zeros((16, 5000, 3), np.uint8)), 100).image.shape == (1, 100, 3)
+
+
+def test_shrinking_does_not_blend_invalid_depth_into_valid() -> None:
+    depth_m = np.full((96, 128), 4.0, np.float32)
+    valid = np.ones_like(depth_m, dtype=bool)
+    depth_m[:, :64], valid[:, :64] = 900, False
+    small = shrink_depth(depth_m, valid, 8)
+    np.testing.assert_allclose(small, np.repeat([[0.0, 4.0]], 4, axis=1).repeat(8, axis=0), rtol=1e-5)
+
+
+def test_photo_and_depth_shrink_alike() -> None:
+    ramp = np.linspace(20, 220, 128, dtype=np.float32)[None].repeat(96, axis=0)
+    image = np.repeat(ramp[..., None], 3, axis=2).astype(np.uint8)
+    small = shrink_depth(ramp, np.ones_like(ramp, dtype=bool), 16)
+    np.testing.assert_allclose(small, shrink_image(image, 16)[..., 0], atol=1.5)
