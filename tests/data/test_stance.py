@@ -6,7 +6,7 @@ import numpy as np
 
 from src.conventions import NYU_INTRINSICS
 from src.data.stance import find_stance
-from src.rooms.raycast import line_up, trace
+from src.rooms.raycast import pack, trace
 from src.rooms.rooms import make_room
 
 SMALL = NYU_INTRINSICS.resized(160, 120)
@@ -17,7 +17,7 @@ def test_rooms_cameras_are_found() -> None:
     errors = []
     for seed in range(60):
         room = make_room(np.random.Generator(np.random.PCG64(seed)))
-        depth_m = trace(line_up((room.shell, *room.pieces)), room.camera, SMALL)[0]
+        depth_m = trace(pack((room.shell, *room.pieces)), room.camera, SMALL)[0]
         stance = find_stance(depth_m, YES)
         if stance:
             camera = room.camera
