@@ -18,23 +18,13 @@ SIZES = [(384, 288), (57, 91)]
 SEEDS = st.integers(0, 2**32)
 
 
-@pytest.mark.parametrize("size", [(640, 480), *SIZES])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("heading", [0.0, 217.3])
 def test_a_wall_square_to_the_camera_has_its_distance_everywhere(size: tuple[int, int], heading: float) -> None:
     position = (1.2, -0.7, 1.4)
     wall = Piece((Box((2.345, -20.0, -20.0), (2.5, 20.0, 20.0), GREY),), position, heading)
     depth_m, _ = trace(pack([wall]), Camera(position, heading), camera_for(size))
     assert np.abs(depth_m - 2.345).max() < MILLIMETRE
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("yaw", [-40.0, 12.5])
-def test_a_turned_wall_is_a_tilted_plane(size: tuple[int, int], yaw: float) -> None:
-    wall = Piece((Box((0.0, -90.0, -90.0), (0.1, 90.0, 90.0), GREY),), (3.0, 0.0, 0.0), yaw)
-    depth_m, _ = trace(pack([wall]), Camera((0.0, 0.0, 1.5), 0.0), camera_for(size))
-    # The wall holds the points (X, Y) with cos (X - 3) + sin Y = 0; a pixel's ray has X = Z and Y = -x Z.
-    cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
-    assert np.abs(depth_m - 3 * cos / (cos - sin * rays(camera_for(size))[0])).max() < MILLIMETRE
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -80,14 +70,6 @@ def test_ball_and_cylinder(shape: str, away: float, r: float) -> None:
     np.testing.assert_allclose(depth_m[hit & sure], expected[hit & sure], rtol=0, atol=MILLIMETRE)
 
 
-def test_the_top_of_a_cylinder_is_flat() -> None:
-    drum = Piece((Box((-0.5, -0.5, 0.0), (0.5, 0.5, 0.4), GREY, "cylinder"),))
-    depth_m, _ = trace(pack([drum]), Camera((0.0, 0.0, 2.0), 0.0, 90.0), camera_for((64, 48)))
-    x, y = rays(camera_for((64, 48)))
-    on_top = (1.6 * x) ** 2 + (1.6 * y) ** 2 < 0.49**2
-    assert on_top.any() and np.abs(depth_m[on_top] - 1.6).max() < MILLIMETRE
-
-
 @given(seed=SEEDS)
 def test_any_box_is_seen_whole_and_rays_meet_what_pixels_show(seed: int) -> None:
     """Boxes anywhere, also behind and around the camera, against the slab method in numpy, and alone or together."""
@@ -123,14 +105,12 @@ def test_any_box_is_seen_whole_and_rays_meet_what_pixels_show(seed: int) -> None
 
 @pytest.mark.parametrize("heading", [0.0, 40.0, 75.0, 110.0])
 def test_the_preview_agrees_with_the_exact_depth(heading: float) -> None:
-    boxes = Box((-0.4, 0.0, 0.0), (0.4, 0.6, 0.8), GREY), Box((-0.5, 0.0, 0.4), (0.5, 0.3, 2.0), GREY)
-    pieces = [Piece((boxes[0],), (3.0, 3.0, 0.0), 30.0), Piece((boxes[1],), (1.2, 4.2, 0.0), 180.0)]
-    w, d, h = 4.0, 5.0, 2.5
-    shell = [solid((-9, -9, -9), (9, 9, 0)), solid((-9, -9, h), (9, 9, 9))]
-    shell += [solid((-9, -9, 0), (0, 9, h)), solid((w, -9, 0), (9, 9, h))]
-    shell += [solid((-9, -9, 0), (9, 0, h)), solid((-9, d, 0), (9, 9, h))]
+    near, far = Box((-0.4, 0.0, 0.0), (0.4, 0.6, 0.8), GREY), Box((-0.5, 0.0, 0.4), (0.5, 0.3, 2.0), GREY)
+    pieces = [Piece((near,), (3.0, 3.0, 0.0), 30.0), Piece((far,), (1.2, 4.2, 0.0), 180.0)]
+    floor, ceiling = solid((-9, -9, -9), (9, 9, 0)), solid((-9, -9, 2.5), (9, 9, 9))
+    left, right = solid((-9, -9, 0), (0, 9, 2.5)), solid((4, -9, 0), (9, 9, 2.5))
+    front, back = solid((-9, -9, 0), (9, 0, 2.5)), solid((-9, 5, 0), (9, 9, 2.5))
     camera = Camera((1.0, 1.0, 1.4), heading, 10.0, 2.0)
-    exact_m, number = trace(pack([*pieces, *shell]), camera, PREVIEW)
-    depth_m, share = preview(pack(pieces, np.float32), (w, d, h), camera)
-    assert np.allclose(depth_m, exact_m.ravel(), atol=MILLIMETRE)
-    assert share == (number < len(pieces)).mean()
+    exact_m, number = trace(pack([*pieces, floor, ceiling, left, right, front, back]), camera, PREVIEW)
+    depth_m, share = preview(pack(pieces, np.float32), (4.0, 5.0, 2.5), camera)
+    assert np.allclose(depth_m, exact_m.ravel(), atol=MILLIMETRE) and share == (number < len(pieces)).mean()
