@@ -17,23 +17,12 @@ PERFECT = Exposure(brightness=0.09, balance=(1, 1, 1), vignetting=0, contrast=0.
 """True colours, no blur, no noise, no compression."""
 
 
-def leave_out(room: Room, ingredient: str) -> Room:
-    """Remove one of `INGREDIENTS` from a room; everything else stays as it is."""
-    return INGREDIENTS[ingredient](room)
-
-
 def _without_clutter(room: Room) -> Room:
-    tidied = [tuple(box for box in piece.boxes if not _is_clutter(box)) for piece in room.pieces]
-    kept = [replace(piece, boxes=boxes) for piece, boxes in zip(room.pieces, tidied, strict=True) if boxes]
-    return replace(room, pieces=tuple(kept))
+    def is_large(box: Box) -> bool:
+        return any(high - low >= CLUTTER_M for low, high in zip(box.low, box.high, strict=True))
 
-
-def _is_clutter(box: Box) -> bool:
-    return all(high - low < CLUTTER_M for low, high in zip(box.low, box.high, strict=True))
-
-
-def _without_round_shapes(room: Room) -> Room:
-    return _change_boxes(room, lambda box: box._replace(shape="box"))
+    pieces = [replace(piece, boxes=tuple(filter(is_large, piece.boxes))) for piece in room.pieces]
+    return replace(room, pieces=tuple(piece for piece in pieces if piece.boxes))
 
 
 def _without_patterns(room: Room) -> Room:
@@ -60,9 +49,10 @@ def _change_boxes(room: Room, change: Callable[[Box], Box]) -> Room:
 INGREDIENTS: dict[str, Callable[[Room], Room]] = {
     "furniture": lambda room: replace(room, pieces=()),
     "clutter": _without_clutter,
-    "round": _without_round_shapes,
+    "round": lambda room: _change_boxes(room, lambda box: box._replace(shape="box")),
     "patterns": _without_patterns,
     "lamps": lambda room: replace(room, lamps=(), ambient=(1.0, 1.0, 1.0)),
     "film": lambda room: replace(room, exposure=PERFECT),
     "gaze": _without_gaze,
 }
+"""What `--without` leaves out; everything else stays as it is."""

@@ -62,7 +62,6 @@ def clutter(rng: Rng) -> list[Box]:
 
 
 def heap(rng: Rng) -> list[Box]:
-    """Build a heap of clothes or cushions."""
     boxes: list[Box] = []
     for _ in range(2 + int(rng.random() * 5)):
         w, d, h = uniform(rng, 0.2, 0.6), uniform(rng, 0.2, 0.5), uniform(rng, 0.08, 0.3)
@@ -88,7 +87,6 @@ def assembly(rng: Rng) -> list[Box]:
 
 
 def garment(rng: Rng) -> list[Box]:
-    """Build hanging towels, coats or a tapestry."""
     boxes: list[Box] = []
     top, x = uniform(rng, 1.0, 1.9), 0.0
     for _ in range(1 + int(rng.random() * 4)):
@@ -110,7 +108,6 @@ def board(rng: Rng) -> list[Box]:
 
 
 def ledge(rng: Rng) -> list[Box]:
-    """Build one or two shelves on the wall with items on them."""
     surface, w, d, z = wood(rng), uniform(rng, 0.5, 1.5), uniform(rng, 0.15, 0.3), uniform(rng, 1.1, 1.5)
     boxes: list[Box] = []
     for low in (z, z + 0.35)[: 1 + int(rng.random() * 2)]:
@@ -119,7 +116,6 @@ def ledge(rng: Rng) -> list[Box]:
 
 
 def picture(rng: Rng) -> list[Box]:
-    """Build a picture, a poster or a mirror."""
     low, w, edge = uniform(rng, 1.2, 1.5), uniform(rng, 0.25, 1.1), uniform(rng, 0.01, 0.05)
     inner = mirror_glass(rng) if rng.random() < 0.15 else printed(rng, (0.4, 1.6))
     return framed(rng, inner, w, (low, low + uniform(rng, 0.25, 0.7)), edge)
@@ -150,7 +146,6 @@ def window(rng: Rng) -> list[Box]:
 
 
 def door(rng: Rng) -> list[Box]:
-    """Build a closed door with its frame and handle."""
     w = uniform(rng, 0.8, 1.0)
     handle = block(STEEL, 0.12, (0.03, 0.07), (1.02, 1.04), w / 2 - 0.16)
     return [*framed(rng, wood(rng), w, (0.0, uniform(rng, 2.0, 2.15)), 0.07), handle]

@@ -21,7 +21,6 @@ def chair(rng: Rng) -> list[Box]:
 
 
 def _swivel(rng: Rng) -> list[Box]:
-    """Build a stool, or an office chair with back and arms."""
     seat, w, top = pick(rng, (fabric, wood))(rng), uniform(rng, 0.36, 0.52), uniform(rng, 0.42, 0.7)
     middle = w / 2 + 0.1
     boxes = [
@@ -187,7 +186,6 @@ def wardrobe(rng: Rng) -> list[Box]:
 
 
 def chest(rng: Rng) -> list[Box]:
-    """Build a chest of drawers or a sideboard, with items or a television on it."""
     count, unit = 1 + int(rng.random() * 3), uniform(rng, 0.4, 0.6)
     d, h = uniform(rng, 0.35, 0.5), uniform(rng, 0.4, 1.0)
     boxes = cupboards(rng, count, unit, (0, d), (0, h), 1 + int(rng.random() * 4))

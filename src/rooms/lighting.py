@@ -16,9 +16,8 @@ from src.rooms.kernels.lamps import add_lamp, find_shadows
 from src.rooms.kernels.solids import Solids
 from src.rooms.kernels.surfaces import Surfaces, sample_surfaces
 from src.rooms.kernels.tracing import trace_rays
-from src.rooms.prints import mipmap
 from src.rooms.raycast import Camera, Piece, camera_rays, pack, pack_materials, trace
-from src.rooms.textures import LATTICE, RGB
+from src.rooms.textures import RGB
 
 CORNER_REACH_M = 0.6
 CORNER_SHADE = 0.35
@@ -64,7 +63,7 @@ def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
     solids, materials = pack(pieces), pack_materials(pieces)
     depth_m, number = trace(solids, room.camera, intrinsics)
     rays = camera_rays(room.camera, intrinsics)
-    sample = partial(sample_surfaces, solids, materials, intrinsics.fx_px, LATTICE, mipmap())
+    sample = partial(sample_surfaces, solids, materials, intrinsics.fx_px)
     light, emission = light_pixels(room, solids, sample, rays, depth_m, number)
     present = number >= 0
     if holes:
@@ -109,7 +108,8 @@ def light_pixels(
 
     mirrors = np.flatnonzero(surfaces.mirror)
     if mirrors.size:
-        starts, rays = points[:, mirrors], _reflect(rays[:, mirrors], surfaces.normal[:, mirrors])
+        starts, rays, normal = points[:, mirrors], rays[:, mirrors], surfaces.normal[:, mirrors]
+        rays = rays - 2 * (rays[0] * normal[0] + rays[1] * normal[1] + rays[2] * normal[2]) * normal
         distance, number = trace_rays(solids, starts, rays)
         distance[number < 0] = 0
         seen, points = sample(starts, rays, distance, number), starts + rays * distance
@@ -146,11 +146,6 @@ def find_hollows(depth_m: Floats) -> Floats:
     clipped_m = np.minimum(depth_m, 2 * MAX_DEPTH_M)
     around_mm = _box_blur((clipped_m * 1000).astype(np.int32), len(depth_m) // 32)
     return np.clip((clipped_m - around_mm * np.float32(0.001)) / np.float32(HOLLOW_M), 0, 1)
-
-
-def _reflect(rays: Floats, normal: Floats) -> Floats:
-    """Reflect rays at surfaces: (3, N) each -> (3, N), of the same length."""
-    return rays - 2 * (rays[0] * normal[0] + rays[1] * normal[1] + rays[2] * normal[2]) * normal
 
 
 def _box_blur(values: Integers | NDArray[np.int32], radius_px: int) -> Floats:

@@ -22,7 +22,6 @@ def disc(surface: Material, width: float, at: float, z: Span, middle: float = 0.
 
 
 def legs(surface: Material, width: float, depth: float, height: float, thick: float = 0.05) -> list[Box]:
-    """Put a leg under each corner."""
     ys, x = ((0.02, 0.02 + thick), (depth - 0.02 - thick, depth - 0.02)), (width - thick) / 2 - 0.02
     return [block(surface, thick, y, (0, height), middle) for y in ys for middle in (-x, x)]
 

@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 
-from src.rooms.kernels.compilation import Floats
 from src.rooms.kernels.surfaces import Mipmap
 
 SIDE_PX = 512
@@ -17,10 +16,10 @@ RADII_PX = 2, 100
 
 
 @cache
-def mip_levels() -> list[Floats]:
+def mipmap() -> Mipmap:
     """Draw discs, ellipses and rectangles over each other, then halve the picture repeatedly, down to one pixel.
 
-    **Shape**: (S, S, 3) for S from 512 to 1, in [0, 1].
+    **Units**: RGB in [0, 1].
     **Source**: the dead leaves model, whose statistics are close to those of photos: Lee, Mumford, Huang 2001.
     """
     rng = np.random.Generator(np.random.PCG64(5))
@@ -36,19 +35,13 @@ def mip_levels() -> list[Floats]:
         grey = float(rng.random())
         colour = [min(1.0, max(0.0, grey + 0.35 * (float(rng.random()) - 0.5))) for _ in range(3)]
         # Shapes wrap around the edges, so that the picture repeats without a seam.
-        pixels = np.ix_((middle_y + offset) % SIDE_PX, (middle_x + offset) % SIDE_PX)
-        canvas[pixels] = np.where(inside[..., None], np.array(colour, np.float32), canvas[pixels])
+        area = np.ix_((middle_y + offset) % SIDE_PX, (middle_x + offset) % SIDE_PX)
+        canvas[area] = np.where(inside[..., None], np.array(colour, np.float32), canvas[area])
     levels = [canvas]
     while len(canvas) > 1:
         canvas = canvas[::2, ::2] + canvas[1::2, ::2] + canvas[::2, 1::2] + canvas[1::2, 1::2]
         canvas = canvas * np.float32(0.25)
         levels.append(canvas)
-    return levels
-
-
-@cache
-def mipmap() -> Mipmap:
-    """Concatenate the levels for the kernels."""
-    sides = np.array([len(level) for level in mip_levels()], np.int64)
-    pixels = np.concatenate([level.reshape(-1, 3) for level in mip_levels()])
+    sides = np.array([len(level) for level in levels], np.int64)
+    pixels = np.concatenate([level.reshape(-1, 3) for level in levels])
     return Mipmap(pixels, sides, np.cumsum(sides**2) - sides**2)

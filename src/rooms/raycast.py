@@ -20,7 +20,8 @@ from src.rooms.kernels.compilation import Doubles, Floats, Vec3
 from src.rooms.kernels.solids import SHAPES, Solids
 from src.rooms.kernels.surfaces import PATTERNS, Materials
 from src.rooms.kernels.tracing import trace_pixels
-from src.rooms.textures import Material
+from src.rooms.prints import mipmap
+from src.rooms.textures import LATTICE, Material
 
 Shape = Literal["box", "cylinder", "ellipsoid"]
 
@@ -119,6 +120,8 @@ def pack_materials(pieces: Sequence[Piece]) -> Materials:
         np.array([(material.colour, material.second) for material in materials], np.float64),
         np.array([PATTERNS.index(material.pattern) for material in materials], np.int64),
         np.array([material[3:] for material in materials], np.float64),
+        LATTICE,
+        mipmap(),
     )
 
 

@@ -33,7 +33,6 @@ def lerp(low: float, high: float, share: float) -> float:
 
 
 def uniform(rng: Rng, low: float, high: float) -> float:
-    """Draw from a uniform distribution."""
     return lerp(low, high, rng.random())
 
 
@@ -93,7 +92,6 @@ def _clip(value: float) -> float:
 
 
 def _linear(colour: Sequence[float]) -> RGB:
-    """Convert from gamma 2."""
     red, green, blue = colour
     return red * red, green * green, blue * blue
 
@@ -108,7 +106,6 @@ def printed(rng: Rng, size_m: Span = (0.15, 0.8)) -> Material:
 
 
 def mirror_glass(rng: Rng) -> Material:
-    """Draw a mirror."""
     return Material((0.02, 0.02, 0.02), (0.02, 0.02, 0.02), mirror=uniform(rng, 0.75, 0.95))
 
 
@@ -156,7 +153,6 @@ def floor(rng: Rng) -> Material:
 
 
 def tiles(rng: Rng, size_m: Span = (0.06, 0.2)) -> Material:
-    """Draw stone or ceramic tiles."""
     return material(rng, pick(rng, STONES), ("tiles", "tiles", "tiles", "checks"), size_m, 0.5)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from src.rooms.exposure import Exposure
 from src.rooms.kernels.jpeg import compress
 from src.rooms.kernels.surfaces import PATTERNS, pattern_weight, sample_print, sample_surfaces, value_noise
-from src.rooms.prints import SIDE_PX, mip_levels, mipmap
+from src.rooms.prints import SIDE_PX, mipmap
 from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack, pack_materials, trace
 from src.rooms.textures import LATTICE, Material, fabric, floor, mirror_glass, paint, printed, stone, tiles, wall, wood
 
@@ -39,15 +39,15 @@ def test_the_print_is_sampled_at_its_place_repeats_and_fades_to_its_mean() -> No
     def sample(u: np.ndarray, v: np.ndarray, pixel: float) -> np.ndarray:
         return np.stack([sample_print(a, b, np.float32(pixel), mipmap()) for a, b in zip(u, v, strict=True)])
 
-    levels = mip_levels()
-    assert [len(level) for level in levels] == [SIDE_PX >> k for k in range(10)]
+    assert mipmap().sides.tolist() == [SIDE_PX >> k for k in range(10)]
+    picture = mipmap().pixels[: SIDE_PX**2].reshape(SIDE_PX, SIDE_PX, 3)
     row, column = np.random.default_rng(0).integers(0, SIDE_PX, (2, 500))
     u, v = ((column + 0.5) / SIDE_PX).astype(np.float32), ((row + 0.5) / SIDE_PX).astype(np.float32)
-    assert np.array_equal(sample(u, v, 0.0), levels[0][row, column])
-    assert np.array_equal(sample(u - np.float32(3), v + np.float32(2), 0.0), levels[0][row, column])
+    assert np.array_equal(sample(u, v, 0.0), picture[row, column])
+    assert np.array_equal(sample(u - np.float32(3), v + np.float32(2), 0.0), picture[row, column])
     spread = [sample(U, V, pixel).std(axis=0).mean() for pixel in (0.0, 0.1, 0.4)]
     assert spread[0] > 1.3 * spread[1] > 1.3**2 * spread[2]
-    assert np.allclose(sample(U, V, 2.0), levels[0].mean((0, 1)), atol=1e-3)
+    assert np.allclose(sample(U, V, 2.0), picture.mean((0, 1)), atol=1e-3)
 
 
 @pytest.mark.parametrize("draw", [fabric, floor, mirror_glass, paint, printed, stone, tiles, wall, wood])
@@ -71,7 +71,7 @@ def test_pixels_get_the_material_of_their_box_and_normals_that_face_the_camera(y
     solids, rays = pack(pieces), camera_rays(camera, intrinsics).reshape(3, -1)
     depth_m, number = (values.ravel() for values in trace(solids, camera, intrinsics))
     arrays = np.zeros((3, 1), np.float32), rays, depth_m, number
-    found = sample_surfaces(solids, pack_materials(pieces), intrinsics.fx_px, LATTICE, mipmap(), *arrays)
+    found = sample_surfaces(solids, pack_materials(pieces), intrinsics.fx_px, *arrays)
     assert set(number.tolist()) == {1, 2}
     for box, material in ((1, left), (2, right)):
         mask = number == box

@@ -12,7 +12,7 @@ import pytest
 
 from src.choices import SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Frame, Pairs, UserError
-from src.rooms.ablation import CLUTTER_M, INGREDIENTS, leave_out
+from src.rooms.ablation import CLUTTER_M, INGREDIENTS
 from src.rooms.lighting import Room, render
 from src.rooms.raycast import Box, Piece, cos_sin, pack, trace
 from src.rooms.rooms import RoomPairs, make_room
@@ -111,7 +111,7 @@ def test_bad_arguments_are_refused(wrong: dict) -> None:
 @pytest.mark.parametrize("ingredient", INGREDIENTS)
 def test_only_what_is_left_out_changes_and_it_is_gone(rooms: list[Room], ingredient: str) -> None:
     for room in rooms[:8]:
-        less = leave_out(room, ingredient)
+        less = INGREDIENTS[ingredient](room)
         changed = {name for name, value in vars(room).items() if getattr(less, name) != value}
         assert changed == CHANGED[ingredient]
         frame, boxes = render(less, SMALL), boxes_of(less.shell, *less.pieces)

@@ -55,7 +55,6 @@ def local_ray(pose: Any, x: Any, y: Any, z: Any) -> Any:
 
 @compiled
 def invert(x: Any) -> Any:
-    """Return one over a ray's coordinate."""
     return F(1) / (x + F(TINY))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from src.rooms.kernels.compilation import Doubles, F, Floats, Integers, compiled
 from src.rooms.kernels.solids import Solids, corners, local_ray, surface_normal, to_local
@@ -35,12 +34,14 @@ class Materials(NamedTuple):
     """Materials of the boxes, in the order of their numbers.
 
     `colours` (N, 2, 3); `patterns` (N,) into `PATTERNS`; `numbers` (N, 9) are the fields of `textures.Material`
-    from `size_m` to `mirror`.
+    from `size_m` to `mirror`; `lattice` are the random values of the noise, `mipmap` is the print.
     """
 
     colours: Doubles
     patterns: Integers
     numbers: Doubles
+    lattice: Floats
+    mipmap: Mipmap
 
 
 class Surfaces(NamedTuple):
@@ -55,7 +56,6 @@ class Surfaces(NamedTuple):
 
 @compiled
 def lattice_value(row: Any, column: Any, lattice: Any) -> Any:
-    """Return the random value of a cell."""
     return lattice[(row & (LATTICE_SIDE - 1)) * LATTICE_SIDE + (column & (LATTICE_SIDE - 1))]
 
 
@@ -79,7 +79,6 @@ def value_noise(u: Any, v: Any, lattice: Any) -> Any:
 
 @compiled
 def clamp(x: Any) -> Any:
-    """Clamp a number to [0, 1]."""
     return min(max(x, F(0)), F(1))
 
 
@@ -151,15 +150,7 @@ def bump_normal(x: Any, y: Any, z: Any, u: Any, v: Any, strength: Any, lattice: 
 
 @compiled
 def sample_surfaces(
-    solids: Solids,
-    materials: Materials,
-    focal_px: float,
-    lattice: Floats,
-    mipmap: Mipmap,
-    starts: Floats,
-    rays: Floats,
-    distance: Floats,
-    number: NDArray[np.int16],
+    solids: Solids, materials: Materials, focal_px: float, starts: Floats, rays: Floats, distance: Floats, number: Any
 ) -> Surfaces:
     """Return the surfaces at a distance along rays, on the boxes of that number; zeros where the number is -1.
 
@@ -167,7 +158,7 @@ def sample_surfaces(
     """
     count = len(number)
     albedo, normal = np.zeros((3, count), np.float32), np.zeros((3, count), np.float32)
-    extra = np.zeros((3, count), np.float32)
+    extra, lattice = np.zeros((3, count), np.float32), materials.lattice
     owner = np.empty(len(solids.shapes), np.int64)
     first = 0
     for k in range(len(solids.ends)):
@@ -191,7 +182,7 @@ def sample_surfaces(
         size, phase, pattern, factor = F(values[0]), F(values[1]), materials.patterns[box], F(1)
         u, v = (u_m + phase) / size, (v_m + phase) / size
         if pattern == PRINT:
-            weights = sample_print(u, v, pixel_m / size, mipmap)
+            weights = sample_print(u, v, pixel_m / size, materials.mipmap)
         else:
             coarse = value_noise(u, v, lattice)
             factor = wear_factor(coarse, u_m, v_m, pixel_m, F(values[3]), F(values[4]), lattice)
