@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from src.rooms.kernels.compilation import prepare_cache
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,19 +33,14 @@ def test_a_change_in_a_called_function_of_another_file_is_noticed(tmp_path: Path
     assert len(set(folders)) == len(folders) == 2
 
 
-def test_the_folder_depends_on_every_source_and_replaces_outdated_ones(tmp_path: Path) -> None:
-    (tmp_path / "sources").mkdir()
-    found = []
-    for name in ("a.py", "b.py"):
-        (tmp_path / "sources" / name).write_text("x = 1\n")
-        found.append(prepare_cache(tmp_path / "sources", [tmp_path / "cache"]))
-    (tmp_path / "sources" / "a.py").write_text("x = 2\n")
-    found.append(prepare_cache(tmp_path / "sources", [tmp_path / "cache"]))
-    assert len(set(found)) == 3 and list((tmp_path / "cache").iterdir()) == [found[-1]]
-
-
-def test_folders_that_cannot_be_written_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocked = tmp_path / "file"
+def test_outdated_folders_are_removed_and_unwritable_ones_skipped(tmp_path: Path) -> None:
+    sources, cache, blocked = tmp_path / "sources", tmp_path / "cache", tmp_path / "file"
+    sources.mkdir()
     blocked.touch()
-    assert prepare_cache(tmp_path, [blocked, tmp_path / "home"]).parent == tmp_path / "home"
-    assert prepare_cache(tmp_path, [blocked]) is None
+    found = set()
+    for name, text in (("a.py", "x = 1"), ("b.py", "x = 1"), ("a.py", "x = 2")):
+        (sources / name).write_text(text)
+        folder = prepare_cache(sources, [blocked, cache])
+        assert list(cache.iterdir()) == [folder]
+        found.add(folder)
+    assert len(found) == 3 and prepare_cache(sources, [blocked]) is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.rooms import fittings, furniture
 from src.rooms.fittings import board, door, garment, ledge, picture, switch, window
-from src.rooms.parts import BLACK, block, disc, items, shifted, turned
+from src.rooms.parts import block, items
 from src.rooms.placing import GAP_M, is_free, place_piece
 from src.rooms.raycast import Box, Piece, cos_sin
 from src.rooms.themes import FREE, THEMES, Draw
@@ -53,14 +53,6 @@ def test_items_stay_on_their_surface_side_by_side(seed: int) -> None:
         assert box.low[1] + 1e-9 >= 0.1 and box.high[1] <= 0.5 + 1e-9
         assert box.low[2] == 0.7 and box.high[2] <= 1.0 + 1e-9
     assert all(left.high[0] <= right.low[0] for left, right in itertools.pairwise(boxes))
-
-
-def test_turned_and_shifted_solids_keep_size_and_shape() -> None:
-    solid = disc(BLACK, 0.3, 0.4, (0.1, 0.9), middle=0.2)
-    expected = disc(BLACK, 0.3, 1.6, (0.1, 0.9), middle=0.8), disc(BLACK, 0.3, -1.6, (0.1, 0.9), middle=1.2)
-    for found, box in zip((turned(solid, 1.0, 2.0), shifted(solid, 1.0, -2.0)), expected, strict=True):
-        np.testing.assert_allclose((found.low, found.high), (box.low, box.high))
-        assert (found.material, found.shape) == (box.material, box.shape)
 
 
 def test_only_what_keeps_the_gap_on_some_axis_is_free() -> None:
