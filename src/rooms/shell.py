@@ -65,7 +65,7 @@ def _open_wall(rng: Rng, size_m: Vec3, side: int, surface: Material, *, wider: b
     low, high, far = middle - half - uniform(rng, 0, 2), middle + half + uniform(rng, 0, 2), uniform(rng, 1.0, 5.0)
     if not wider:
         low, high = max(low, 0.0), min(high, length)
-    other = wall(rng)._replace(emission=uniform(rng, 0, 0.3))
+    next_walls = wall(rng)._replace(emission=uniform(rng, 0, 0.3))
     part = partial(_wall_box, size_m, side)
     boxes = [
         part((0, t), (-t, middle - half), (0, h), surface),
@@ -73,9 +73,9 @@ def _open_wall(rng: Rng, size_m: Vec3, side: int, surface: Material, *, wider: b
         part((0, t), (middle - half, middle + half), (top, h), surface),
         part((0, far), (low, high), (-t, 0), floor(rng)),
         part((0, far), (low, high), (h, h + t), CEILING),
-        part((t, far), (low - t, low), (0, h), other),
-        part((t, far), (high, high + t), (0, h), other),
-        part((far, far + t), (low - t, high + t), (0, h), other),
+        part((t, far), (low - t, low), (0, h), next_walls),
+        part((t, far), (high, high + t), (0, h), next_walls),
+        part((far, far + t), (low - t, high + t), (0, h), next_walls),
     ]
     before = part((-0.5, 0), (middle - half, middle + half), (0, top), CEILING)
     beyond = part((t, far), (low, high), (0, h), CEILING)

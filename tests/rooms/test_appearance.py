@@ -90,13 +90,6 @@ def test_a_plain_exposure_keeps_order_and_grey_and_a_warm_one_makes_grey_red() -
     assert (np.diff(warm, axis=-1) < 0).all()
 
 
-def test_the_border_is_white_and_nothing_else_is() -> None:
-    image = replace(PLAIN, border=0.02).expose(np.full((3, 50, 100), 0.5, np.float32))
-    expected = np.ones((50, 100), np.bool_)
-    expected[2:-2, 2:-2] = False
-    assert np.array_equal((image == 255).all(-1), expected)
-
-
 @pytest.mark.parametrize(("right", "down"), [(1, 0), (-1, 0), (0, 1), (1, 1)])
 def test_a_moving_camera_blurs_a_point_along_its_movement(right: int, down: int) -> None:
     light = np.zeros((3, 60, 100), np.float32)

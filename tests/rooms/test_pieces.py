@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.rooms import fittings, furniture
 from src.rooms.fittings import board, door, garment, ledge, picture, switch, window
-from src.rooms.parts import block, items
+from src.rooms.parts import block
 from src.rooms.placing import GAP_M, is_free, place_piece
 from src.rooms.raycast import Box, Piece, cos_sin
 from src.rooms.themes import FREE, THEMES, Draw
@@ -43,16 +43,6 @@ def test_a_piece_is_sound(draw: Draw, seed: int) -> None:
     if draw is furniture.dining:
         top = max(boxes, key=lambda box: (box.high[0] - box.low[0]) * (box.high[1] - box.low[1]))
         assert low[1] < top.low[1] - 0.02 and high[1] > top.high[1] + 0.02  # chairs on both sides
-
-
-@given(seed=SEEDS)
-def test_items_stay_on_their_surface_side_by_side(seed: int) -> None:
-    boxes = items(np.random.default_rng(seed), 1.2, (0.1, 0.5), 0.7, 0.3, middle=2.0)
-    for box in boxes:
-        assert box.low[0] >= 1.4 and box.high[0] <= 2.6
-        assert box.low[1] + 1e-9 >= 0.1 and box.high[1] <= 0.5 + 1e-9
-        assert box.low[2] == 0.7 and box.high[2] <= 1.0 + 1e-9
-    assert all(left.high[0] <= right.low[0] for left, right in itertools.pairwise(boxes))
 
 
 def test_only_what_keeps_the_gap_on_some_axis_is_free() -> None:

@@ -141,13 +141,6 @@ def test_only_what_is_left_out_changes_and_it_is_gone(rooms: list[Room], ingredi
         assert ingredient != "round" or {box.shape for box in boxes} == {"box"}
 
 
-def test_holes_remove_some_of_the_depth_and_nothing_of_the_photo() -> None:
-    exact, holed = RoomPairs(8, intrinsics=SMALL), RoomPairs(8, intrinsics=SMALL, holes=True)
-    pairs = [(exact[index], holed[index]) for index in range(8)]
-    assert all(np.array_equal(a.image, b.image) and not (b.valid & ~a.valid).any() for a, b in pairs)
-    assert 0.6 < np.mean([frame.valid.mean() for _, frame in pairs]) < 0.99
-
-
 def test_camera_and_lamps_are_inside_the_room_and_outside_of_furniture(rooms: list[Room]) -> None:
     for room in rooms:
         assert 1 <= len(room.lamps) <= 3
@@ -176,19 +169,6 @@ def test_pieces_are_within_the_room_apart_and_supported(rooms: list[Room]) -> No
     assert flat > 200
 
 
-def test_next_rooms_are_furnished_and_no_ray_leaves_the_shell(rooms: list[Room], views: list[View]) -> None:
-    count = 0
-    for room, (depth_m, _) in zip(rooms, views, strict=True):
-        shell_low, shell_high = np.array(room.shell.bounds)
-        assert depth_m.min() > 0.1 and depth_m.max() < np.linalg.norm(shell_high - shell_low)
-        for piece in set(room.pieces) - set(pieces_in(room)):
-            low, high = np.array(piece.bounds)
-            assert (high[:2] < -0.19).any() or (low[:2] > np.array(room.size_m[:2]) + 0.19).any()
-            assert (low > shell_low).all() and (high < shell_high).all()
-            count += 1
-    assert count > 200
-
-
 def test_views_are_distributed_as_in_nyu(rooms: list[Room], views: list[View]) -> None:
     """NYU: depth 1.14, 2.59, 5.69 m (percentiles 5, 50, 95), pitch 4, 15, 23 degrees; height: `viewpoint.HEIGHT_M`."""
     depth_m = np.stack([depth for depth, _ in views])
@@ -203,5 +183,6 @@ def test_views_are_distributed_as_in_nyu(rooms: list[Room], views: list[View]) -
     near_first = np.argsort(np.median(depth_m, axis=(1, 2)))
     assert pitch_deg[near_first[:60]].mean() > pitch_deg[near_first[-60:]].mean() + 4
     # Wall, floor and ceiling are a third of NYU's labelled pixels.
+    assert all(depth.min() > 0.1 and np.isfinite(depth).all() for depth, _ in views)
     shares = [(number >= len(room.shell.boxes)).mean() for room, (_, number) in zip(rooms, views, strict=True)]
     assert 0.45 < np.mean(shares) < 0.7 and np.percentile(shares, 10) > 0.25
