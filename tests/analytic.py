@@ -23,4 +23,4 @@ def rays(camera: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
 
 
 def solid(low: tuple[float, float, float], high: tuple[float, float, float]) -> Piece:
-    return Piece((Box(low, high, GREY),))
+    return Piece((Box(tuple(map(float, low)), tuple(map(float, high)), GREY),))

@@ -1,1 +1,1 @@
-"""Endless furnished rooms, rendered from a seed: scenes, materials, light, a camera with its film."""
+"""Endless furnished rooms, rendered from a seed: scenes, materials, light, camera."""

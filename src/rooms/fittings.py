@@ -1,27 +1,26 @@
-"""Fittings: what hangs on walls, and what stands around."""
+"""Fittings: pieces that hang on walls, and small pieces that stand on the floor. Each function draws one."""
 
 from __future__ import annotations
 
-from src.rooms.parts import STEEL, WHITE, Rng, block, disc, frame_in, things
+from src.rooms.parts import STEEL, WHITE, block, disc, framed, items
 from src.rooms.raycast import Box, Shape
-from src.rooms.textures import Material, between, fabric, glass, paint, pick, printed, wood
+from src.rooms.textures import Material, Rng, fabric, mirror_glass, paint, pick, printed, uniform, wood
 
 
 def cartons(rng: Rng) -> list[Box]:
     """Stack boxes, each within the one below."""
     boxes: list[Box] = []
-    w, d, z = between(rng, 0.3, 0.7), between(rng, 0.3, 0.6), 0.0
+    w, d, z = uniform(rng, 0.3, 0.7), uniform(rng, 0.3, 0.6), 0.0
     for _ in range(1 + int(rng.random() * 3)):
-        top = z + between(rng, 0.15, 0.45)
+        top = z + uniform(rng, 0.15, 0.45)
         boxes.append(block(pick(rng, (wood, paint))(rng), w, (0, d), (z, top)))
-        w, d, z = w * between(rng, 0.6, 1), d * between(rng, 0.6, 1), top
+        w, d, z = w * uniform(rng, 0.6, 1), d * uniform(rng, 0.6, 1), top
     return boxes
 
 
 def lamp(rng: Rng) -> list[Box]:
-    """Build a standing lamp: foot, pole, shade."""
-    h, side = between(rng, 1.3, 1.7), between(rng, 0.28, 0.42)
-    shade = Material((0.8, 0.7, 0.5), (0.7, 0.6, 0.4), glow=between(rng, 0, 2))
+    h, side = uniform(rng, 1.3, 1.7), uniform(rng, 0.28, 0.42)
+    shade = Material((0.8, 0.7, 0.5), (0.7, 0.6, 0.4), emission=uniform(rng, 0, 2))
     return [
         disc(STEEL, 0.26, side / 2, (0, 0.03)),
         disc(STEEL, 0.03, side / 2, (0, h)),
@@ -30,19 +29,17 @@ def lamp(rng: Rng) -> list[Box]:
 
 
 def rug(rng: Rng) -> list[Box]:
-    """Lay a rug."""
-    return [block(fabric(rng), between(rng, 0.8, 2.4), (0, between(rng, 0.6, 1.6)), (0, 0.004))]
+    return [block(fabric(rng), uniform(rng, 0.8, 2.4), (0, uniform(rng, 0.6, 1.6)), (0, 0.004))]
 
 
 def plant(rng: Rng) -> list[Box]:
-    """Pot a plant: leaves all around a stem."""
-    pot, h, reach = paint(rng), between(rng, 0.15, 0.45), between(rng, 0.15, 0.45)
-    green = Material((0.06, between(rng, 0.08, 0.25), 0.04), (0.02, 0.05, 0.02), "noise", 0.05)
+    pot, h, reach = paint(rng), uniform(rng, 0.15, 0.45), uniform(rng, 0.15, 0.45)
+    green = Material((0.06, uniform(rng, 0.08, 0.25), 0.04), (0.02, 0.05, 0.02), "noise", 0.05)
     boxes = [disc(pot, min(h, 2 * reach), reach, (0, h)), disc(green, 0.02, reach, (h, h + reach))]
     for _ in range(8 + int(rng.random() * 16)):
-        x, y, z = (between(rng, -0.8, 0.8) * reach for _ in range(3))
+        x, y, z = (uniform(rng, -0.8, 0.8) * reach for _ in range(3))
         low = max(h, h + reach + z - 0.04)
-        size = between(rng, 0.3, 0.5) * reach
+        size = uniform(rng, 0.3, 0.5) * reach
         boxes.append(
             block(green, size, (reach + y - size / 2, reach + y + size / 2), (low, low + 0.08), x, "ellipsoid")
         )
@@ -50,39 +47,37 @@ def plant(rng: Rng) -> list[Box]:
 
 
 def basket(rng: Rng) -> list[Box]:
-    """Put down a basket or a bin."""
-    w = between(rng, 0.22, 0.42)
-    return [disc(paint(rng), w, w / 2, (0, w * between(rng, 0.9, 1.8)), shape=pick(rng, ("cylinder", "box")))]
+    w = uniform(rng, 0.22, 0.42)
+    return [disc(paint(rng), w, w / 2, (0, w * uniform(rng, 0.9, 1.8)), shape=pick(rng, ("cylinder", "box")))]
 
 
 def clutter(rng: Rng) -> list[Box]:
-    """Leave things on the floor: bags, shoes, toys, clothes, paper."""
+    """Leave items on the floor: bags, shoes, toys, clothes, paper."""
     boxes: list[Box] = []
     for _ in range(2 + int(rng.random() * 7)):
-        w, d, h = between(rng, 0.06, 0.4), between(rng, 0.06, 0.3), between(rng, 0.01, 0.3)
-        x, y = between(rng, -0.5, 0.5), between(rng, 0.0, 0.7)
+        w, d, h = uniform(rng, 0.06, 0.4), uniform(rng, 0.06, 0.3), uniform(rng, 0.01, 0.3)
+        x, y = uniform(rng, -0.5, 0.5), uniform(rng, 0.0, 0.7)
         boxes.append(block(paint(rng), w, (y, y + d), (0, h), x, pick(rng, ("box", "box", "ellipsoid", "cylinder"))))
     return boxes
 
 
 def heap(rng: Rng) -> list[Box]:
-    """Drop clothes or cushions in a heap."""
     boxes: list[Box] = []
     for _ in range(2 + int(rng.random() * 5)):
-        w, d, h = between(rng, 0.2, 0.6), between(rng, 0.2, 0.5), between(rng, 0.08, 0.3)
-        x, y = between(rng, -0.25, 0.25), between(rng, 0.0, 0.4)
+        w, d, h = uniform(rng, 0.2, 0.6), uniform(rng, 0.2, 0.5), uniform(rng, 0.08, 0.3)
+        x, y = uniform(rng, -0.25, 0.25), uniform(rng, 0.0, 0.4)
         boxes.append(block(fabric(rng), w, (y, y + d), (0, h), x, "ellipsoid"))
     return boxes
 
 
-def oddment(rng: Rng) -> list[Box]:
-    """Build what has no name: solids upon solids, the same left and right."""
-    w, d, top = between(rng, 0.2, 1.2), between(rng, 0.2, 0.8), between(rng, 0.05, 0.8)
+def assembly(rng: Rng) -> list[Box]:
+    """Build an object of no particular kind: solids on solids, left and right alike."""
+    w, d, top = uniform(rng, 0.2, 1.2), uniform(rng, 0.2, 0.8), uniform(rng, 0.05, 0.8)
     surfaces = [pick(rng, (wood, paint, fabric))(rng) for _ in range(3)]
     boxes = [block(surfaces[0], w, (0, d), (0, top))]
     for _ in range(2 + int(rng.random() * 6)):
-        wide, deep, low = w * between(rng, 0.1, 0.9), d * between(rng, 0.2, 1.0), top * between(rng, 0.0, 1.0)
-        high, back = low + between(rng, 0.05, 0.7), between(rng, 0.0, 1.0) * (d - deep)
+        wide, deep, low = w * uniform(rng, 0.1, 0.9), d * uniform(rng, 0.2, 1.0), top * uniform(rng, 0.0, 1.0)
+        high, back = low + uniform(rng, 0.05, 0.7), uniform(rng, 0.0, 1.0) * (d - deep)
         aside = pick(rng, (0.0, (w - wide) / 2))
         surface = pick(rng, surfaces)
         shape: Shape = pick(rng, ("box", "box", "cylinder", "ellipsoid"))
@@ -92,69 +87,65 @@ def oddment(rng: Rng) -> list[Box]:
 
 
 def garment(rng: Rng) -> list[Box]:
-    """Hang towels, coats or a tapestry."""
     boxes: list[Box] = []
-    top, x = between(rng, 1.0, 1.9), 0.0
+    top, x = uniform(rng, 1.0, 1.9), 0.0
     for _ in range(1 + int(rng.random() * 4)):
-        w = between(rng, 0.2, 0.6)
-        boxes.append(block(fabric(rng), w, (0, between(rng, 0.02, 0.15)), (top - between(rng, 0.4, 0.9), top), x))
+        w = uniform(rng, 0.2, 0.6)
+        boxes.append(block(fabric(rng), w, (0, uniform(rng, 0.02, 0.15)), (top - uniform(rng, 0.4, 0.9), top), x))
         x += w
     return boxes
 
 
 def board(rng: Rng) -> list[Box]:
-    """Hang a whiteboard or a notice board, papers on it."""
-    inner, w, z = pick(rng, (Material(*WHITE), fabric(rng))), between(rng, 1.0, 2.4), between(rng, 0.8, 1.1)
-    top = z + between(rng, 0.7, 1.2)
-    boxes = frame_in(rng, inner, w, (z, top), 0.03)
+    """Build a whiteboard or a notice board with papers."""
+    inner, w, z = pick(rng, (Material(*WHITE), fabric(rng))), uniform(rng, 1.0, 2.4), uniform(rng, 0.8, 1.1)
+    top = z + uniform(rng, 0.7, 1.2)
+    boxes = framed(rng, inner, w, (z, top), 0.03)
     for _ in range(int(rng.random() * 8)):
-        x, low, side = between(rng, -0.4, 0.4) * w, between(rng, z + 0.05, top - 0.35), between(rng, 0.15, 0.3)
+        x, low, side = uniform(rng, -0.4, 0.4) * w, uniform(rng, z + 0.05, top - 0.35), uniform(rng, 0.15, 0.3)
         boxes.append(block(paint(rng), side, (0, 0.024), (low, low + side), x))
     return boxes
 
 
 def ledge(rng: Rng) -> list[Box]:
-    """Hang a shelf on the wall, things on it."""
-    surface, w, d, z = wood(rng), between(rng, 0.5, 1.5), between(rng, 0.15, 0.3), between(rng, 1.1, 1.5)
+    surface, w, d, z = wood(rng), uniform(rng, 0.5, 1.5), uniform(rng, 0.15, 0.3), uniform(rng, 1.1, 1.5)
     boxes: list[Box] = []
     for low in (z, z + 0.35)[: 1 + int(rng.random() * 2)]:
-        boxes += [block(surface, w, (0, d), (low, low + 0.025)), *things(rng, w, (0.02, d), low + 0.025, 0.28)]
+        boxes += [block(surface, w, (0, d), (low, low + 0.025)), *items(rng, w, (0.02, d), low + 0.025, 0.28)]
     return boxes
 
 
 def picture(rng: Rng) -> list[Box]:
-    """Hang a picture, a poster or a mirror."""
-    low, w, edge = between(rng, 1.2, 1.5), between(rng, 0.25, 1.1), between(rng, 0.01, 0.05)
-    inner = glass(rng) if rng.random() < 0.15 else printed(rng, (0.4, 1.6))
-    return frame_in(rng, inner, w, (low, low + between(rng, 0.25, 0.7)), edge)
+    low, w, edge = uniform(rng, 1.2, 1.5), uniform(rng, 0.25, 1.1), uniform(rng, 0.01, 0.05)
+    inner = mirror_glass(rng) if rng.random() < 0.15 else printed(rng, (0.4, 1.6))
+    return framed(rng, inner, w, (low, low + uniform(rng, 0.25, 0.7)), edge)
 
 
 def switch(rng: Rng) -> list[Box]:
-    """Put in light switches or a socket: small, white and everywhere of one size, so that they tell the distance."""
+    """Build light switches or a socket: of one size everywhere, so that they show the distance."""
     low, count = pick(rng, (0.25, 1.1)), 1 + int(rng.random() * 2)
     return [block(Material(*WHITE), 0.08, (0, 0.012), (low, low + 0.12), 0.09 * k) for k in range(count)]
 
 
 def window(rng: Rng) -> list[Box]:
-    """Put in a window, day or night, with one to three wings; what lies outside is a print."""
-    w, low, wings = between(rng, 0.5, 0.9), between(rng, 0.8, 1.1), 1 + int(rng.random() * 3)
-    day, size_m, phase_m = between(rng, 0, 2.5), between(rng, 1.0, 4.0), between(rng, 0, 50)
-    outside = Material((0.75, 0.8, 0.85), (0.12, 0.16, 0.1), "print", size_m, phase_m, glow=day)
-    z = low, low + between(rng, 0.9, 1.2)
-    boxes = [box for k in range(wings) for box in frame_in(rng, outside, w, z, 0.06, k * w)]
+    """Build a window of one to three panes, by day or night, with or without curtains and a radiator."""
+    w, low, panes = uniform(rng, 0.5, 0.9), uniform(rng, 0.8, 1.1), 1 + int(rng.random() * 3)
+    day, size_m, phase_m = uniform(rng, 0, 2.5), uniform(rng, 1.0, 4.0), uniform(rng, 0, 50)
+    outside = Material((0.75, 0.8, 0.85), (0.12, 0.16, 0.1), "print", size_m, phase_m, emission=day)
+    z = low, low + uniform(rng, 0.9, 1.2)
+    boxes = [box for k in range(panes) for box in framed(rng, outside, w, z, 0.06, k * w)]
     if rng.random() < 0.4:
         cloth, floor_m = fabric(rng), pick(rng, (0.03, low - 0.1))
-        for x in (-w / 2 - 0.05, (wings - 0.5) * w - 0.25):
-            folds = [x + 0.06 * k for k in range(int(between(rng, 3, 9)))]
+        for x in (-w / 2 - 0.05, (panes - 0.5) * w - 0.25):
+            folds = [x + 0.06 * k for k in range(int(uniform(rng, 3, 9)))]
             boxes += [disc(cloth, 0.1, 0.09, (floor_m, z[1] + 0.15), fold) for fold in folds]
     if rng.random() < 0.3:
-        ribs = [0.1 * k - w / 2 for k in range(int(wings * w / 0.1))]
+        ribs = [0.1 * k - w / 2 for k in range(int(panes * w / 0.1))]
         boxes += [block(Material(*WHITE), 0.07, (0.02, 0.11), (0.12, 0.7), rib) for rib in ribs]
     return boxes
 
 
 def door(rng: Rng) -> list[Box]:
-    """Put in a closed door with its frame and handle."""
-    w = between(rng, 0.8, 1.0)
+    w = uniform(rng, 0.8, 1.0)
     handle = block(STEEL, 0.12, (0.03, 0.07), (1.02, 1.04), w / 2 - 0.16)
-    return [*frame_in(rng, wood(rng), w, (0.0, between(rng, 2.0, 2.15)), 0.07), handle]
+    return [*framed(rng, wood(rng), w, (0.0, uniform(rng, 2.0, 2.15)), 0.07), handle]

@@ -1,42 +1,27 @@
-"""Furniture as solids: what stands on the floor, mostly with its back at a wall."""
+"""Furniture on the floor, mostly with its back at a wall. Each function draws one piece."""
 
 from __future__ import annotations
 
-from src.rooms.parts import (
-    BLACK,
-    STEEL,
-    WHITE,
-    Rng,
-    Span,
-    block,
-    cupboards,
-    disc,
-    face,
-    frame_in,
-    legs,
-    shift,
-    things,
-)
+from src.rooms.parts import BLACK, STEEL, WHITE, block, cupboards, disc, framed, items, legs, row, shifted, turned
 from src.rooms.raycast import Box
-from src.rooms.textures import Material, between, fabric, glass, pick, stone, tiles, wood
+from src.rooms.textures import Material, Rng, Span, fabric, mirror_glass, pick, stone, tiles, uniform, wood
 
 
 def chair(rng: Rng) -> list[Box]:
-    """Build a chair: legs, seat, back; or a stool, or an office chair."""
+    """Build a chair: legs, seat, back; or a swivel chair."""
     if rng.random() < 0.35:
         return _swivel(rng)
-    frame, seat, w, d = wood(rng), pick(rng, (wood, fabric))(rng), between(rng, 0.4, 0.52), between(rng, 0.42, 0.52)
-    top = between(rng, 0.42, 0.48)
+    frame, seat, w, d = wood(rng), pick(rng, (wood, fabric))(rng), uniform(rng, 0.4, 0.52), uniform(rng, 0.42, 0.52)
+    top = uniform(rng, 0.42, 0.48)
     return [
         *legs(frame, w, d, top - 0.03, 0.04),
         block(seat, w, (0, d), (top - 0.04, top)),
-        block(seat, w, (0, 0.04), (top + between(rng, 0.0, 0.2), top + between(rng, 0.35, 0.5))),
+        block(seat, w, (0, 0.04), (top + uniform(rng, 0.0, 0.2), top + uniform(rng, 0.35, 0.5))),
     ]
 
 
 def _swivel(rng: Rng) -> list[Box]:
-    """Build what turns: a stool, or an office chair with its back and arms."""
-    seat, w, top = pick(rng, (fabric, wood))(rng), between(rng, 0.36, 0.52), between(rng, 0.42, 0.7)
+    seat, w, top = pick(rng, (fabric, wood))(rng), uniform(rng, 0.36, 0.52), uniform(rng, 0.42, 0.7)
     middle = w / 2 + 0.1
     boxes = [
         disc(BLACK, w + 0.1, middle, (0, 0.05)),
@@ -44,7 +29,7 @@ def _swivel(rng: Rng) -> list[Box]:
         disc(seat, w, middle, (top - 0.08, top), shape=pick(rng, ("box", "cylinder"))),
     ]
     if top < 0.55:
-        high = top + between(rng, 0.4, 0.75)
+        high = top + uniform(rng, 0.4, 0.75)
         boxes.append(block(seat, w * 0.9, (0.08, 0.15), (top + 0.08, high)))
         boxes += [block(BLACK, 0.05, (0.15, 0.1 + w), (top + 0.18, top + 0.22), side * w / 2) for side in (-1, 1)]
         boxes.append(block(BLACK, 0.05, (0.07, 0.1), (top, top + 0.2)))
@@ -52,101 +37,95 @@ def _swivel(rng: Rng) -> list[Box]:
 
 
 def table(rng: Rng) -> list[Box]:
-    """Build a low table, or a high one and perhaps chairs pushed under it, with things on it."""
+    """Build a low table, or a high one with or without chairs, with items on it."""
     if rng.random() < 0.25:
         return _round_table(rng)
-    surface, w, d, low = wood(rng), between(rng, 0.8, 1.8), between(rng, 0.6, 1.0), rng.random() < 0.4
-    h = between(rng, 0.38, 0.52) if low else between(rng, 0.71, 0.79)
+    surface, w, d, low = wood(rng), uniform(rng, 0.8, 1.8), uniform(rng, 0.6, 1.0), rng.random() < 0.4
+    h = uniform(rng, 0.38, 0.52) if low else uniform(rng, 0.71, 0.79)
     boxes = [*legs(surface, w, d, h - 0.02), block(surface, w, (0, d), (h - 0.04, h))]
-    boxes += things(rng, w * 0.9, (0.1, d - 0.1), h, 0.3)
+    boxes += items(rng, w * 0.9, (0.1, d - 0.1), h, 0.3)
     if not low and rng.random() < 0.7:
-        seat, back = chair(rng), between(rng, 0.15, 0.5)
+        seat, back = chair(rng), uniform(rng, 0.15, 0.5)
         count = int(w / 0.7)
-        places = [((k + 0.5) / count - 0.5) * w for k in range(count)]
-        boxes += [face(box, x, d + back) for x in places for box in seat]
+        xs = [((k + 0.5) / count - 0.5) * w for k in range(count)]
+        boxes += [turned(box, x, d + back) for x in xs for box in seat]
     return boxes
 
 
 def _round_table(rng: Rng) -> list[Box]:
-    surface, w, h = wood(rng), between(rng, 0.45, 1.2), pick(rng, (0.45, 0.6, 0.75)) + between(rng, -0.05, 0.05)
+    surface, w, h = wood(rng), uniform(rng, 0.45, 1.2), pick(rng, (0.45, 0.6, 0.75)) + uniform(rng, -0.05, 0.05)
     return [
         disc(surface, w * 0.6, w / 2, (0, 0.03)),
         disc(surface, 0.09, w / 2, (0, h)),
         disc(surface, w, w / 2, (h - 0.03, h)),
-        *things(rng, w * 0.6, (w * 0.25, w * 0.75), h, 0.35),
+        *items(rng, w * 0.6, (w * 0.25, w * 0.75), h, 0.35),
     ]
 
 
 def dining(rng: Rng) -> list[Box]:
-    """Build a large table, perhaps under a cloth, with chairs of one kind on all sides."""
-    surface, w, d, h = wood(rng), between(rng, 1.2, 2.4), between(rng, 0.8, 1.15), between(rng, 0.72, 0.78)
+    surface, w, d, h = wood(rng), uniform(rng, 1.2, 2.4), uniform(rng, 0.8, 1.15), uniform(rng, 0.72, 0.78)
     boxes = [*legs(surface, w, d, h - 0.02, 0.07), block(surface, w, (0, d), (h - 0.04, h))]
     if rng.random() < 0.3:
-        boxes.append(block(fabric(rng), w + 0.03, (-0.015, d + 0.015), (h - between(rng, 0.1, 0.4), h + 0.005)))
-    boxes += things(rng, w * 0.9, (0.1, d - 0.1), h + 0.005, 0.35, sparse=1)
-    seat, out, count = chair(rng), between(rng, 0.1, 0.45), int(w / 0.6)
-    for x in ((k - (count - 1) / 2) * 0.6 for k in range(count)):
-        boxes += [face(box, x, d + out) for box in seat]
-        boxes += [shift(box, x, -out) for box in seat]
+        boxes.append(block(fabric(rng), w + 0.03, (-0.015, d + 0.015), (h - uniform(rng, 0.1, 0.4), h + 0.005)))
+    boxes += items(rng, w * 0.9, (0.1, d - 0.1), h + 0.005, 0.35, sparse=1)
+    seat, out, count = chair(rng), uniform(rng, 0.1, 0.45), int(w / 0.6)
+    for x in row(count, 0.6):
+        boxes += [turned(box, x, d + out) for box in seat]
+        boxes += [shifted(box, x, -out) for box in seat]
     return boxes
 
 
 def desk(rng: Rng) -> list[Box]:
-    """Build a desk: drawers at its side, a screen, a chair that faces it."""
-    top, w, d, h = wood(rng), between(rng, 0.9, 1.5), between(rng, 0.55, 0.8), between(rng, 0.71, 0.79)
+    top, w, d, h = wood(rng), uniform(rng, 0.9, 1.5), uniform(rng, 0.55, 0.8), uniform(rng, 0.71, 0.79)
     return [
         *legs(top, w, d, h - 0.02),
         block(top, w, (0, d), (h - 0.03, h)),
         *cupboards(rng, 1, 0.45, (0, d - 0.05), (0, h - 0.03), 3, middle=(w + 0.45) / 2),
         block(BLACK, 0.06, (0.14, 0.18), (h, h + 0.2)),
-        block(BLACK, between(rng, 0.4, 0.6), (0.18, 0.22), (h + 0.1, h + between(rng, 0.4, 0.5))),
-        *things(rng, 0.45, (0.05, d - 0.1), h - 0.03, 0.3, middle=(w + 0.45) / 2),
-        *(face(box, -0.1, d + 0.4) for box in chair(rng)),
+        block(BLACK, uniform(rng, 0.4, 0.6), (0.18, 0.22), (h + 0.1, h + uniform(rng, 0.4, 0.5))),
+        *items(rng, 0.45, (0.05, d - 0.1), h - 0.03, 0.3, middle=(w + 0.45) / 2),
+        *(turned(box, -0.1, d + 0.4) for box in chair(rng)),
     ]
 
 
 def bed(rng: Rng) -> list[Box]:
-    """Build a bed: frame, headboard, mattress, blanket, pillows."""
-    frame, w, d, h = wood(rng), between(rng, 0.9, 1.9), between(rng, 1.95, 2.15), between(rng, 0.48, 0.76)
-    sheet, cover, count, fold = fabric(rng), fabric(rng), 1 + int(rng.random() * 2), between(rng, 0.5, 0.9)
-    pillows = [(k - (count - 1) / 2) * w / 2.1 for k in range(count)]
-    lumps = [(between(rng, -0.3, 0.3) * w, between(rng, 0.35, 0.7) * d) for _ in range(int(rng.random() * 6))]
+    frame, w, d, h = wood(rng), uniform(rng, 0.9, 1.9), uniform(rng, 1.95, 2.15), uniform(rng, 0.48, 0.76)
+    sheet, cover, count, fold = fabric(rng), fabric(rng), 1 + int(rng.random() * 2), uniform(rng, 0.5, 0.9)
+    pillows = [x / 2.1 for x in row(count, w)]
+    lumps = [(uniform(rng, -0.3, 0.3) * w, uniform(rng, 0.35, 0.7) * d) for _ in range(int(rng.random() * 6))]
     return [
         block(frame, w, (0, d), (0.0, h - 0.18)),
-        block(frame, w + 0.06, (0, 0.05), (0, h + between(rng, 0.1, 0.6))),
+        block(frame, w + 0.06, (0, 0.05), (0, h + uniform(rng, 0.1, 0.6))),
         block(sheet, w - 0.04, (0.05, d - 0.02), (h - 0.18, h)),
         block(cover, w + 0.03, (fold, d + 0.02), (h - 0.3, h + 0.03)),
         *(
-            block(cover, 0.5 * w, (y - 0.3, y + 0.3), (h - 0.05, h + between(rng, 0.05, 0.15)), x, "ellipsoid")
+            block(cover, 0.5 * w, (y - 0.3, y + 0.3), (h - 0.05, h + uniform(rng, 0.05, 0.15)), x, "ellipsoid")
             for x, y in lumps
         ),
         *(block(fabric(rng), w / 2.3, (0.08, 0.55), (h - 0.05, h + 0.18), x, "ellipsoid") for x in pillows),
-        *things(rng, w * 0.6, (fold + 0.2, d - 0.3), h + 0.03, 0.15, sparse=1),
+        *items(rng, w * 0.6, (fold + 0.2, d - 0.3), h + 0.03, 0.15, sparse=1),
     ]
 
 
 def sofa(rng: Rng) -> list[Box]:
-    """Build a sofa or an armchair: base, arms, back, seats, cushions."""
     cloth, seats = fabric(rng), 1 + int(rng.random() * 3)
-    w, d, h, arm = 0.7 * seats, between(rng, 0.8, 0.95), between(rng, 0.38, 0.45), between(rng, 0.12, 0.22)
-    places = [(k - (seats - 1) / 2) * 0.7 for k in range(seats)]
+    w, d, h, arm = 0.7 * seats, uniform(rng, 0.8, 0.95), uniform(rng, 0.38, 0.45), uniform(rng, 0.12, 0.22)
     return [
         block(cloth, w + 2 * arm, (0, d), (0.0, h - 0.13)),
-        block(cloth, w + 2 * arm, (0, 0.22), (h - 0.13, h + between(rng, 0.35, 0.5))),
+        block(cloth, w + 2 * arm, (0, 0.22), (h - 0.13, h + uniform(rng, 0.35, 0.5))),
         *(block(cloth, arm, (0.22, d), (h - 0.13, h + 0.2), side * (w + arm) / 2) for side in (-1, 1)),
-        *(block(cloth, 0.68, (0.22, d + 0.02), (h - 0.13, h), x) for x in places),
+        *(block(cloth, 0.68, (0.22, d + 0.02), (h - 0.13, h), x) for x in row(seats, 0.7)),
         *(
             block(fabric(rng), 0.45, (0.2, 0.42), (h - 0.02, h + 0.4), x, pick(rng, ("box", "ellipsoid")))
-            for x in places
+            for x in row(seats, 0.7)
             if rng.random() < 0.6
         ),
     ]
 
 
 def shelf(rng: Rng, width: Span = (0.6, 1.6)) -> list[Box]:
-    """Build open shelves, full of things."""
-    surface, w, d = wood(rng), between(rng, *width), between(rng, 0.25, 0.4)
-    rise, boards, sparse = between(rng, 0.28, 0.4), 2 + int(rng.random() * 6), between(rng, 0.1, 0.9)
+    surface, w, d = wood(rng), uniform(rng, *width), uniform(rng, 0.25, 0.4)
+    rise, boards, sparse = uniform(rng, 0.28, 0.4), 2 + int(rng.random() * 6), uniform(rng, 0.1, 0.9)
     h = rise * boards
     return [
         *(block(surface, 0.03, (0, d), (0, h), side * (w - 0.03) / 2) for side in (-1, 1)),
@@ -155,25 +134,24 @@ def shelf(rng: Rng, width: Span = (0.6, 1.6)) -> list[Box]:
         *(
             box
             for k in range(boards)
-            for box in things(rng, w - 0.08, (0.02, d), max(0.06, k * rise), rise - 0.07, sparse=sparse)
+            for box in items(rng, w - 0.08, (0.02, d), max(0.06, k * rise), rise - 0.07, sparse=sparse)
         ),
-        *(things(rng, w, (0.02, d), h, 0.35) if h < 1.6 else ()),
+        *(items(rng, w, (0.02, d), h, 0.35) if h < 1.6 else ()),
     ]
 
 
 def kitchen(rng: Rng) -> list[Box]:
-    """Build a kitchen row: base units, a counter with things on it, upper units, a fridge at the end."""
-    w, counter, upper = between(rng, 1.6, 3.8), stone(rng), between(rng, 1.33, 1.45)
-    count, fridge = int(w / between(rng, 0.36, 0.6)), between(rng, 0.62, 0.9)
+    w, counter, upper = uniform(rng, 1.6, 3.8), stone(rng), uniform(rng, 1.33, 1.45)
+    count, fridge = int(w / uniform(rng, 0.36, 0.6)), uniform(rng, 0.62, 0.9)
     return [
         *cupboards(rng, count, w / count, (0, 0.58), (0, 0.87), pick(rng, (1, 1, 3))),
         block(counter, w, (0, 0.62), (0.87, 0.91)),
         block(tiles(rng), w, (0, 0.01), (0.91, upper)),
         block(BLACK, 0.56, (0.58, 0.605), (0.12, 0.8), pick(rng, (-0.5, 0.5)) * (w - 0.6)),
-        *things(rng, w - 0.1, (0.05, 0.55), 0.91, 0.35),
-        *cupboards(rng, count, w / count, (0, 0.33), (upper, upper + between(rng, 0.55, 0.85))),
+        *items(rng, w - 0.1, (0.05, 0.55), 0.91, 0.35),
+        *cupboards(rng, count, w / count, (0, 0.33), (upper, upper + uniform(rng, 0.55, 0.85))),
         *(
-            cupboards(rng, 1, fridge, (0, 0.68), (0, between(rng, 1.55, 1.85)), 2, middle=(w + fridge) / 2 + 0.02)
+            cupboards(rng, 1, fridge, (0, 0.68), (0, uniform(rng, 1.55, 1.85)), 2, middle=(w + fridge) / 2 + 0.02)
             if rng.random() < 0.6
             else ()
         ),
@@ -181,61 +159,52 @@ def kitchen(rng: Rng) -> list[Box]:
 
 
 def island(rng: Rng) -> list[Box]:
-    """Build a kitchen island or a bar: cupboards to one side, a counter that juts out over stools to the other."""
-    count, counter, h, jut = 2 + int(rng.random() * 4), stone(rng), between(rng, 0.88, 1.05), between(rng, 0.05, 0.4)
-    w, d = 0.6 * count, between(rng, 0.6, 0.75)
+    """Build a kitchen island or a bar: cupboards on one side, on the other a counter that may project over stools."""
+    count, counter, h, jut = 2 + int(rng.random() * 4), stone(rng), uniform(rng, 0.88, 1.05), uniform(rng, 0.05, 0.4)
+    w, d = 0.6 * count, uniform(rng, 0.6, 0.75)
     boxes = [
         *cupboards(rng, count, 0.6, (0, d), (0, h - 0.04)),
         block(counter, w + 0.06, (-jut, d + 0.04), (h - 0.04, h)),
-        *things(rng, w, (0.0, d - 0.05), h, 0.4, sparse=1),
+        *items(rng, w, (0.0, d - 0.05), h, 0.4, sparse=1),
     ]
     if jut > 0.2:
         seat = _swivel(rng)
-        for x in ((k - (count - 1) / 2) * 0.6 for k in range(count)):
-            boxes += [shift(box, x, -jut - 0.35) for box in seat]
+        for x in row(count, 0.6):
+            boxes += [shifted(box, x, -jut - 0.35) for box in seat]
     return boxes
 
 
 def aisle(rng: Rng) -> list[Box]:
-    """Build what shops and libraries stand in rows: high shelves, back to back."""
-    one = shelf(rng, (1.2, 3.5))
-    return [*one, *(face(box, 0.0, -0.002) for box in one)]
+    """Build two high shelves back to back, as in shops and libraries."""
+    front = shelf(rng, (1.2, 3.5))
+    return [*front, *(turned(box, 0.0, -0.002) for box in front)]
 
 
 def wardrobe(rng: Rng) -> list[Box]:
-    """Build a wardrobe, a cupboard or a tall cabinet."""
-    height = between(rng, 1.6, 2.2)
-    return cupboards(rng, 1 + int(rng.random() * 4), between(rng, 0.4, 0.6), (0, between(rng, 0.35, 0.6)), (0, height))
+    height = uniform(rng, 1.6, 2.2)
+    return cupboards(rng, 1 + int(rng.random() * 4), uniform(rng, 0.4, 0.6), (0, uniform(rng, 0.35, 0.6)), (0, height))
 
 
 def chest(rng: Rng) -> list[Box]:
-    """Build a chest of drawers or a sideboard, with things on it, at times a television."""
-    count, unit, d, h = (
-        1 + int(rng.random() * 3),
-        between(rng, 0.4, 0.6),
-        between(rng, 0.35, 0.5),
-        between(rng, 0.4, 1.0),
-    )
+    count, unit = 1 + int(rng.random() * 3), uniform(rng, 0.4, 0.6)
+    d, h = uniform(rng, 0.35, 0.5), uniform(rng, 0.4, 1.0)
     boxes = cupboards(rng, count, unit, (0, d), (0, h), 1 + int(rng.random() * 4))
     if h < 0.8 and count > 1 and rng.random() < 0.6:
         return [*boxes, block(BLACK, count * unit * 0.9, (0.15, 0.2), (h, h + count * unit * 0.5))]
-    return boxes + things(rng, count * unit, (0.02, d), h, 0.4)
+    return boxes + items(rng, count * unit, (0.02, d), h, 0.4)
 
 
 def bath(rng: Rng) -> list[Box]:
-    """Build a bath tub: four sides and a bottom."""
-    w, d, h, white = between(rng, 1.3, 1.7), between(rng, 0.65, 0.75), between(rng, 0.5, 0.6), Material(*WHITE)
-    sides = [block(white, 0.06, (0, d), (0, h), side * (w - 0.06) / 2) for side in (-1, 1)]
+    w, d, h, white = uniform(rng, 1.3, 1.7), uniform(rng, 0.65, 0.75), uniform(rng, 0.5, 0.6), Material(*WHITE)
     return [
-        *sides,
+        *(block(white, 0.06, (0, d), (0, h), side * (w - 0.06) / 2) for side in (-1, 1)),
         *(block(white, w, y, (0, h)) for y in ((0, 0.06), (d - 0.06, d))),
         block(white, w, (0, d), (0, 0.15)),
     ]
 
 
 def toilet(rng: Rng) -> list[Box]:
-    """Build a toilet: foot, bowl, tank."""
-    white, d = Material(*WHITE), between(rng, 0.6, 0.7)
+    white, d = Material(*WHITE), uniform(rng, 0.6, 0.7)
     return [
         block(white, 0.24, (0.1, d - 0.15), (0, 0.3), shape="cylinder"),
         block(white, 0.37, (0.15, d), (0.12, 0.5), shape="ellipsoid"),
@@ -245,15 +214,14 @@ def toilet(rng: Rng) -> list[Box]:
 
 
 def basin(rng: Rng) -> list[Box]:
-    """Build a wash basin in its cabinet: counter, bowls, taps, bottles, a mirror above."""
-    count, d, h = 1 + int(rng.random() * 2), between(rng, 0.45, 0.58), between(rng, 0.78, 0.94)
-    w, counter, white = count * between(rng, 0.6, 0.9), stone(rng), Material(*WHITE)
-    places = [(k - (count - 1) / 2) * w / count for k in range(count)]
+    count, d, h = 1 + int(rng.random() * 2), uniform(rng, 0.45, 0.58), uniform(rng, 0.78, 0.94)
+    w, counter, white = count * uniform(rng, 0.6, 0.9), stone(rng), Material(*WHITE)
+    xs = [x / count for x in row(count, w)]
     return [
         *cupboards(rng, count * 2, w / count / 2, (0, d - 0.03), (0, h - 0.04)),
         block(counter, w + 0.04, (0, d), (h - 0.04, h)),
-        *(block(white, 0.42, (0.1, d - 0.04), (h - 0.02, h + 0.06), x, "ellipsoid") for x in places),
-        *(disc(STEEL, 0.03, 0.06, (h, h + 0.2), x) for x in places),
-        *things(rng, w, (0.03, 0.2), h, 0.25),
-        *frame_in(rng, glass(rng), w * between(rng, 0.6, 1), (h + 0.2, h + between(rng, 0.8, 1.1)), 0.03),
+        *(block(white, 0.42, (0.1, d - 0.04), (h - 0.02, h + 0.06), x, "ellipsoid") for x in xs),
+        *(disc(STEEL, 0.03, 0.06, (h, h + 0.2), x) for x in xs),
+        *items(rng, w, (0.03, 0.2), h, 0.25),
+        *framed(rng, mirror_glass(rng), w * uniform(rng, 0.6, 1), (h + 0.2, h + uniform(rng, 0.8, 1.1)), 0.03),
     ]

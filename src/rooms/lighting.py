@@ -1,18 +1,22 @@
-"""Light in a room: lamps, shadows, the darkness of corners; a photo beside its exact depth."""
+"""Light in a room: lamps, shadows, mirrors; a photo and its exact depth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.conventions import MAX_DEPTH_M, Frame, Intrinsics
-from src.rooms.exposure import Film
-from src.rooms.kernels import Floats, Solids, add_lamp, follow, shadow
-from src.rooms.raycast import Camera, Piece, Vec3, all_boxes, cast_rays, line_up, trace
-from src.rooms.surfaces import Surfaces, look_up
+from src.rooms.exposure import Exposure
+from src.rooms.kernels.compilation import Floats, Integers, Mask, Vec3
+from src.rooms.kernels.lamps import add_lamp, find_shadows
+from src.rooms.kernels.solids import Solids
+from src.rooms.kernels.surfaces import Surfaces, sample_surfaces
+from src.rooms.kernels.tracing import trace_rays
+from src.rooms.raycast import Camera, Piece, camera_rays, pack, pack_materials, trace
 from src.rooms.textures import RGB
 
 CORNER_REACH_M = 0.6
@@ -20,20 +24,17 @@ CORNER_SHADE = 0.35
 """Ambient light falls by this share towards a wall, a floor or a ceiling, from this distance on."""
 
 HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35
-"""What lies so far behind its surroundings gets so much less ambient light, and half as much less of a lamp's."""
+"""A point this far behind its surroundings loses this share of ambient light, and half of it of a lamp's."""
 
 PROJECTOR_M = 0.075
-"""How far right of the camera a Kinect's projector is: what it cannot reach has no depth."""
+"""A Kinect's projector is this far right of the camera: what it cannot reach has no depth."""
 
 KINECT_NEAR_M = 0.5
-
-LAMP_SIZE_M2 = 0.6
-"""Softens the inverse square close to a lamp, which is no point."""
 
 
 @dataclass(frozen=True)
 class Lamp:
-    """A point that lights all directions; `power` is what a facing white surface gets at 1 m."""
+    """A point light; `power` is the light on a white surface that faces it at 1 m."""
 
     position: Vec3
     power: RGB
@@ -41,7 +42,10 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Room:
-    """All that a frame shows. The shell (walls, floor, ceiling) throws no shadows: lamps hang inside it."""
+    """All that a frame shows. The shell (walls, floor, ceiling) casts no shadows.
+
+    `softness` is the width of a shadow's edge as a share of the picture's height.
+    """
 
     size_m: Vec3
     shell: Piece
@@ -49,123 +53,110 @@ class Room:
     lamps: tuple[Lamp, ...]
     ambient: RGB
     camera: Camera
-    film: Film
+    exposure: Exposure
     softness: float = 0.0
-    """Over how much of the picture's height the edge of a shadow fades."""
 
 
 def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
-    """Take a photo of the room with its exact depth along the optical axis, or only where a Kinect would measure it."""
-    solids = line_up((room.shell, *room.pieces))
+    """Render a photo and its depth along the optical axis; with `holes`, only where a Kinect would measure it."""
+    pieces = room.shell, *room.pieces
+    solids, materials = pack(pieces), pack_materials(pieces)
     depth_m, number = trace(solids, room.camera, intrinsics)
-    rays = cast_rays(room.camera, intrinsics)
-    image = room.film.develop(_light(room, solids, rays, depth_m, number, intrinsics))
-    seen = number >= 0
+    rays = camera_rays(room.camera, intrinsics)
+    sample = partial(sample_surfaces, solids, materials, intrinsics.fx_px)
+    light, emission = light_pixels(room, solids, sample, rays, depth_m, number)
+    present = number >= 0
     if holes:
-        seen &= _measure(room, solids, rays, depth_m, number)
-    return Frame(image, np.where(seen, depth_m, np.float32(0)), seen & (depth_m <= MAX_DEPTH_M))
+        present &= (emission == 0) & _measurable(room, solids, rays, depth_m, number)
+    image = room.exposure.expose(light)
+    return Frame(image, np.where(present, depth_m, np.float32(0)), present & (depth_m <= MAX_DEPTH_M))
 
 
-def _measure(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Tell where a Kinect measures depth: not too near, not on what shines, not where its projector throws no light.
+def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: NDArray[np.int16]) -> Mask:
+    """Tell where a Kinect measures depth: not too near, and where its projector's light arrives.
 
     **Shape**: (H, W).
     """
-    glow = np.array([box.material.glow for box in all_boxes((room.shell, *room.pieces))])
     eye, right = room.camera.position, room.camera.axes()[0]
-    x, y, z = (at + PROJECTOR_M * axis for at, axis in zip(eye, right, strict=True))
-    ways = [
-        (start + ray * np.minimum(depth_m, 2 * MAX_DEPTH_M) - other).ravel()
-        for start, ray, other in zip(eye, rays, (x, y, z), strict=True)
+    x, y, z = (start + PROJECTOR_M * axis for start, axis in zip(eye, right, strict=True))
+    from_projector = [
+        (start + ray * np.minimum(depth_m, 2 * MAX_DEPTH_M) - projector).ravel()
+        for start, ray, projector in zip(eye, rays, (x, y, z), strict=True)
     ]
-    dark = shadow(solids, (x, y, z), np.stack(ways), number.ravel() >= 0).reshape(depth_m.shape)
-    return ~dark & (depth_m >= KINECT_NEAR_M) & (glow[number] == 0)
+    dark = find_shadows(solids, (x, y, z), np.stack(from_projector), number.ravel() >= 0).reshape(depth_m.shape)
+    return ~dark & (depth_m >= KINECT_NEAR_M)
 
 
-def _light(
-    room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: NDArray[np.int16], intrinsics: Intrinsics
-) -> Floats:
-    """Light every pixel, and what mirrors show.
+def light_pixels(
+    room: Room,
+    solids: Solids,
+    sample: Callable[..., Surfaces],
+    rays: Floats,
+    depth_m: Floats,
+    number: NDArray[np.int16],
+) -> tuple[Floats, Floats]:
+    """Return the light of every pixel, reflections in mirrors included, and the emission of its surface.
 
-    **Shape**: (3, H, W), linear; black where nothing is hit.
+    **Shape**: (3, H, W), linear, and (H, W); 0 where nothing is hit.
     """
-    materials = [box.material for box in all_boxes((room.shell, *room.pieces))]
-    reach_px = int(room.softness * intrinsics.height_px / 2 + 0.5)
+    shape, rays, number = depth_m.shape, rays.reshape(3, -1), number.ravel()
+    eye = np.array(room.camera.position, np.float32)[:, None]
+    distance = np.where(number >= 0, depth_m.ravel(), np.float32(0))
+    surfaces, points = sample(eye, rays, distance, number), eye + rays * distance
+    blur_px = int(room.softness * shape[0] / 2 + 0.5)
+    light = _shade(room, solids, surfaces, points, rays, find_hollows(depth_m), blur_px)
 
-    def soften(dark: NDArray[np.bool_]) -> Floats:
-        return _fade(dark.reshape(depth_m.shape).astype(np.int32), reach_px).ravel()
-
-    rays, boxes, eye = rays.reshape(3, -1), number.ravel(), np.array(room.camera.position, np.float32)[:, None]
-    distance = np.where(boxes >= 0, depth_m.ravel(), np.float32(0))
-    surfaces = look_up(materials, solids, eye, rays, distance, boxes, intrinsics)
-    points = eye + rays * distance
-    light = _shade(room, solids, surfaces, points, rays, _find_hollows(depth_m).ravel(), soften)
-
-    at = np.flatnonzero(surfaces.mirror)
-    if at.size:
-        starts, ways = points[:, at], _mirror(rays[:, at], surfaces.normal[:, at])
-        distance, boxes = follow(solids, starts, ways)
-        distance[boxes < 0] = 0
-        seen = look_up(materials, solids, starts, ways, distance, boxes, intrinsics)
-        hollow = np.zeros(at.size, np.float32)
-        image = _shade(room, solids, seen, starts + ways * distance, ways, hollow, lambda dark: dark.astype(np.float32))
-        light[:, at] += surfaces.mirror[at] * image
-    return light.reshape(3, *depth_m.shape)
+    mirrors = np.flatnonzero(surfaces.mirror)
+    if mirrors.size:
+        starts, rays, normal = points[:, mirrors], rays[:, mirrors], surfaces.normal[:, mirrors]
+        rays = rays - 2 * (rays[0] * normal[0] + rays[1] * normal[1] + rays[2] * normal[2]) * normal
+        distance, number = trace_rays(solids, starts, rays)
+        distance[number < 0] = 0
+        seen, points = sample(starts, rays, distance, number), starts + rays * distance
+        image = _shade(room, solids, seen, points, rays, np.zeros(mirrors.size, np.float32), 0)
+        light[:, mirrors] += surfaces.mirror[mirrors] * image
+    return light.reshape(3, *shape), surfaces.emission.reshape(shape)
 
 
 def _shade(
-    room: Room,
-    solids: Solids,
-    surfaces: Surfaces,
-    points: Floats,
-    rays: Floats,
-    hollow: Floats,
-    soften: Callable[[NDArray[np.bool_]], Floats],
+    room: Room, solids: Solids, surfaces: Surfaces, points: Floats, rays: Floats, hollow: Floats, blur_px: int
 ) -> Floats:
-    """Light points: ambient, darker in corners and hollows, and each lamp where no box stands in its way.
+    """Light points by ambient light, darker in corners and hollows, and by each lamp that no box hides.
 
-    **Shape**: points and the rays that met them (3, N), hollow (N,) -> (3, N).
+    **Shape**: points and the rays that met them (3, N), hollow of N elements -> (3, N).
     """
-    open_sky = (0.75 + 0.25 * surfaces.normal[2]) * (1 - HOLLOW_SHADE * hollow)
+    shape, hollow, normal = hollow.shape, hollow.ravel(), surfaces.normal
+    openness = (0.75 + 0.25 * normal[2]) * (1 - HOLLOW_SHADE * hollow)
     for point, side in zip(points, room.size_m, strict=True):
         near = np.clip(np.minimum(point, side - point) / CORNER_REACH_M, 0, 1)
-        open_sky *= 1 - CORNER_SHADE * (1 - near) * (1 - near)
-    light = np.stack([level * open_sky for level in room.ambient])
-    gleam, share = np.zeros_like(points), 1 - HOLLOW_SHADE / 2 * hollow
+        openness *= 1 - CORNER_SHADE * (1 - near) * (1 - near)
+    diffuse, specular = np.stack([level * openness for level in room.ambient]), np.zeros_like(points)
+    lamp_openness = 1 - HOLLOW_SHADE / 2 * hollow
     for lamp in room.lamps:
-        to = points - np.array(lamp.position, np.float32)[:, None]
-        facing = -(to[0] * surfaces.normal[0] + to[1] * surfaces.normal[1] + to[2] * surfaces.normal[2])
-        open_way = 1 - soften(shadow(solids, lamp.position, to, facing > 0))
-        add_lamp(
-            light, gleam, lamp.power, LAMP_SIZE_M2, to, facing, open_way, share, rays, surfaces.normal, surfaces.gloss
-        )
-    return (light + surfaces.glow) * surfaces.albedo + gleam
+        to_points = points - np.array(lamp.position, np.float32)[:, None]
+        cosine = -(to_points[0] * normal[0] + to_points[1] * normal[1] + to_points[2] * normal[2])
+        dark = find_shadows(solids, lamp.position, to_points, cosine > 0)
+        visibility = 1 - _box_blur(dark.reshape(shape).astype(np.int32), blur_px).ravel()
+        add_lamp(diffuse, specular, lamp.power, to_points, cosine, visibility, lamp_openness, rays, surfaces)
+    return (diffuse + surfaces.emission) * surfaces.albedo + specular
 
 
-def _find_hollows(depth_m: Floats) -> Floats:
-    """Tell how far each pixel lies behind what surrounds it in the picture, from 0 to 1 at `HOLLOW_M`.
-
-    It darkens what light from all sides hardly reaches: the gap under a sofa, the foot of a wall behind it.
-    """
-    millimetres = (np.minimum(depth_m, 2 * MAX_DEPTH_M) * 1000).astype(np.int32)
-    around_m = _fade(millimetres, len(depth_m) // 32) * np.float32(0.001)
-    return np.clip((np.minimum(depth_m, 2 * MAX_DEPTH_M) - around_m) / np.float32(HOLLOW_M), 0, 1)
+def find_hollows(depth_m: Floats) -> Floats:
+    """Approximate ambient occlusion: how far each pixel lies behind its surroundings, from 0 to 1 at `HOLLOW_M`."""
+    clipped_m = np.minimum(depth_m, 2 * MAX_DEPTH_M)
+    around_mm = _box_blur((clipped_m * 1000).astype(np.int32), len(depth_m) // 32)
+    return np.clip((clipped_m - around_mm * np.float32(0.001)) / np.float32(HOLLOW_M), 0, 1)
 
 
-def _mirror(rays: Floats, normal: Floats) -> Floats:
-    """Mirror rays at surfaces: (3, N) each -> (3, N), of the same length."""
-    return rays - 2 * (rays[0] * normal[0] + rays[1] * normal[1] + rays[2] * normal[2]) * normal
-
-
-def _fade(dark: NDArray[np.int32], reach_px: int) -> Floats:
-    """Average whole numbers over a square around each pixel, twice over. Sums of integers come out the same everywhere.
+def _box_blur(values: Integers | NDArray[np.int32], radius_px: int) -> Floats:
+    """Average integers over a square around each pixel, twice. Sums of integers are equal on every machine.
 
     **Shape**: (H, W) -> the same.
     """
-    side = 2 * reach_px + 1
-    if reach_px:
+    side = 2 * radius_px + 1
+    if radius_px:
         for _ in range(2):
-            padded = np.pad(dark.T, ((reach_px + 1, reach_px), (0, 0)), mode="edge")
+            padded = np.pad(values.T, ((radius_px + 1, radius_px), (0, 0)), mode="edge")
             total = padded.cumsum(axis=0, dtype=np.int32)
-            dark = total[side:] - total[:-side]
-    return dark.astype(np.float32) * np.float32(1 / (side * side))
+            values = total[side:] - total[:-side]
+    return values.astype(np.float32) * np.float32(1 / (side * side))

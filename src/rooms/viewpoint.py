@@ -1,4 +1,4 @@
-"""Where the camera stands and looks, so that views are spread as those that people take."""
+"""Camera positions and directions, distributed as in photos that people take."""
 
 from __future__ import annotations
 
@@ -8,99 +8,80 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS
-from src.rooms.kernels import TINY, Floats
-from src.rooms.parts import Rng
+from src.rooms.kernels.compilation import TINY, Floats, Vec3
+from src.rooms.kernels.solids import Solids
+from src.rooms.kernels.tracing import trace_rays
 from src.rooms.placing import Bounds, is_free
-from src.rooms.raycast import Camera, Piece, Vec3, cast_rays, turn
-from src.rooms.textures import between, pick
+from src.rooms.raycast import Camera, Piece, camera_rays, pack
+from src.rooms.textures import Rng, pick, uniform
 
-FAR = 0.3, 0.9
-"""How far away the middle of a view may be, as a share of the room's mean side."""
+DEPTH_SHARE = 0.3, 0.9
+"""Wanted median depth of a view, as a share of the room's mean side."""
 
-FULL = 0.45, 1.0
-"""Which share of a view furniture is to fill, where it can."""
+FURNITURE_SHARE = 0.45, 1.0
+"""Wanted share of a view that furniture fills."""
 
 CLOSE_M = 0.7
-"""What is nearer fills a tenth of a view at most, where it can."""
+"""At most a tenth of a view should be nearer than this."""
 
-HIGH_M = 0.94, 1.38
-"""How high the camera is held; the middle is likelier. A network learns from it to read metres off the floor.
+HEIGHT_M = 0.94, 1.38
+"""Camera height; the middle is likelier. A network learns from it to read metres off the floor.
 
-NYU's was at 1.13 to 1.48 m (`scripts/inspect_data.py`). With that height, photos were read too far, the near ones most;
-with this one, the middle of NYU's held-out training frames is read 3 % too near, where AbsRel is least.
+NYU's was 1.13 to 1.48 m (`scripts/inspect_data.py`). With that height, predictions for photos were too far, near ones
+most; with this one, the middle of NYU's held-out training frames is predicted 3 % too near, where AbsRel is least.
 """
 
-AIM_M = 0.2, 1.0
-"""How high what is looked at lies. People tilt a camera half of the way down to it: more, the nearer it is."""
+TARGET_HEIGHT_M = 0.2, 1.0
+"""Height of the point that is looked at. The camera is tilted half of the way down to it."""
 
-GLANCE = NYU_INTRINSICS.resized(16, 12)
-"""A camera with a few rays, to judge a view by."""
+PREVIEW = NYU_INTRINSICS.resized(16, 12)
+"""A camera with few rays, to judge a view by."""
 
 
-def body(eye: Vec3, *, up_to: float) -> Bounds:
-    """Bound what must be free of furniture for a camera to be there."""
+def clearance(eye: Vec3, *, up_to: float) -> Bounds:
+    """Bound the space around a camera that must be free of furniture."""
     x, y, z = eye
     return (x - 0.2, y - 0.2, z - 0.3), (x + 0.2, y + 0.2, up_to)
 
 
-def look(rng: Rng, size: Vec3, pieces: Sequence[Piece], stand: tuple[float, float]) -> Camera:
-    """Look at pieces from the place kept free and from others; take the view nearest to what was wished for.
-
-    Wished for are how far away the middle of the view is, and how much of the view furniture fills.
-    """
-    far_wish, full_wish = between(rng, *FAR) * math.sqrt(size[0] * size[1]), between(rng, *FULL)
-    hulls, bounds = _line_up(pieces), [piece.bounds for piece in pieces]
-    there, targets = np.array(bounds), bounds or [((0.0, 0.0, 0.0), size)]
+def choose_camera(rng: Rng, size_m: Vec3, pieces: Sequence[Piece], free_place: tuple[float, float]) -> Camera:
+    """Try views of pieces from the place kept free and from others; take the one nearest to the wanted shares."""
+    wanted_m = uniform(rng, *DEPTH_SHARE) * math.sqrt(size_m[0] * size_m[1])
+    wanted_share = uniform(rng, *FURNITURE_SHARE)
+    hulls = pack([Piece((piece.hull,), piece.origin, piece.yaw_deg) for piece in pieces], np.float32)
+    bounds = [piece.bounds for piece in pieces]
+    occupied, targets = np.array(bounds), bounds or [((0.0, 0.0, 0.0), size_m)]
     best, least = None, math.inf
     for attempt in range(16):
-        x, y = (between(rng, 0.3, side - 0.3) for side in size[:2]) if attempt else stand
-        eye = x, y, (between(rng, *HIGH_M) + between(rng, *HIGH_M)) / 2
-        if not is_free(body(eye, up_to=eye[2] + 0.2), there):
+        x, y = (uniform(rng, 0.3, side - 0.3) for side in size_m[:2]) if attempt else free_place
+        eye = x, y, (uniform(rng, *HEIGHT_M) + uniform(rng, *HEIGHT_M)) / 2
+        if not is_free(clearance(eye, up_to=eye[2] + 0.2), occupied):
             continue
         low, high = pick(rng, targets)
-        ahead, aside = (low[0] + high[0]) / 2 - x, (low[1] + high[1]) / 2 - y
-        away_m = max(1.2, math.sqrt(ahead * ahead + aside * aside))
-        # Rounding hides the last bit of a machine's atan2.
-        heading = round(math.degrees(math.atan2(aside, ahead)), 3)
-        down = round(math.degrees(math.atan2(eye[2] - between(rng, *AIM_M), away_m)), 3)
-        pitch = min(24.0, down) / 2 + between(rng, 1, 13)
-        camera = Camera(eye, heading + between(rng, -12, 12), pitch, between(rng, -4, 4))
-        depth_m, full = _glance(hulls, size, camera)
-        far, close = float(np.sort(depth_m)[depth_m.size // 2]), float((depth_m < CLOSE_M).mean())
-        miss = max(far / far_wish, far_wish / far) - 1 + 1.5 * max(0.0, full_wish - full) + 2 * max(0.0, close - 0.1)
-        if miss < least:
-            best, least = camera, miss
-        if miss < 0.15:
+        dx, dy = (low[0] + high[0]) / 2 - x, (low[1] + high[1]) / 2 - y
+        distance_m = max(1.2, math.sqrt(dx * dx + dy * dy))
+        # Rounded, so that the last bit of a machine's atan2 does not matter.
+        heading = round(math.degrees(math.atan2(dy, dx)), 3)
+        down = round(math.degrees(math.atan2(eye[2] - uniform(rng, *TARGET_HEIGHT_M), distance_m)), 3)
+        pitch = min(24.0, down) / 2 + uniform(rng, 1, 13)
+        camera = Camera(eye, heading + uniform(rng, -12, 12), pitch, uniform(rng, -4, 4))
+        depth_m, share = preview(hulls, size_m, camera)
+        middle_m, close = float(np.sort(depth_m)[depth_m.size // 2]), float((depth_m < CLOSE_M).mean())
+        cost = max(middle_m / wanted_m, wanted_m / middle_m) - 1
+        cost = cost + 1.5 * max(0.0, wanted_share - share) + 2 * max(0.0, close - 0.1)
+        if cost < least:
+            best, least = camera, cost
+        if cost < 0.15:
             break
     assert best is not None, "the place kept free is free"
     return best
 
 
-def _line_up(pieces: Sequence[Piece]) -> list[Floats]:
-    """Gather the hulls of all pieces: cosine and sine of their yaw, place, low and high corners, (N, 1) each."""
-    rows = [(*turn(p.yaw_deg), *p.origin, *p.hull.low, *p.hull.high) for p in pieces]
-    return list(np.array(rows, np.float32).reshape(-1, 11).T[..., None])
-
-
-def _glance(hulls: Sequence[Floats], size: Vec3, camera: Camera) -> tuple[Floats, float]:
-    """See roughly what a camera sees: the depth along a few rays, and the share of them that meets a hull."""
-    cos, sin, x0, y0, z0, *corners = hulls
-    x, y, z = cast_rays(camera, GLANCE).reshape(3, -1)
-    place = [np.float32(p) for p in camera.position]
-    depth_m = np.full(x.size, np.inf, np.float32)
-    for start, side, way in zip(place, size, _invert((x, y, z)), strict=True):
-        depth_m = np.minimum(depth_m, np.maximum(-start * way, (np.float32(side) - start) * way))
-    dx, dy = place[0] - x0, place[1] - y0
-    starts = cos * dx + sin * dy, cos * dy - sin * dx, place[2] - z0
-    ways = _invert((cos * x + sin * y, cos * y - sin * x, z))
-    near, far = np.float32(-np.inf), np.float32(np.inf)
-    for start, way, low, high in zip(starts, ways, corners[:3], corners[3:], strict=True):
-        one, other = (low - start) * way, (high - start) * way
-        near, far = np.maximum(near, np.minimum(one, other)), np.minimum(far, np.maximum(one, other))
-    met = np.where((near <= far) & (near > 0), near, np.inf).min(axis=0, initial=np.inf)
-    return np.minimum(depth_m, met), float((met < depth_m).mean())
-
-
-def _invert(rays: Sequence[Floats]) -> list[Floats]:
-    """Give one over the rays' coordinates."""
-    return [np.divide(1, ray + TINY, dtype=np.float32) for ray in rays]
+def preview(hulls: Solids, size_m: Vec3, camera: Camera) -> tuple[Floats, float]:
+    """Return the depth of a room with hulls for furniture along a few rays, and the share of rays that meet a hull."""
+    rays = camera_rays(camera, PREVIEW).reshape(3, -1)
+    starts, size = (np.array(vector, np.float32)[:, None] for vector in (camera.position, size_m))
+    inverse = np.divide(1, rays + TINY, dtype=np.float32)
+    walls_m = np.maximum(-starts * inverse, (size - starts) * inverse).min(axis=0)
+    furniture_m, _ = trace_rays(hulls, np.repeat(starts, rays.shape[1], axis=1), rays)
+    return np.minimum(walls_m, furniture_m), float((furniture_m < walls_m).mean())

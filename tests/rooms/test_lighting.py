@@ -1,137 +1,113 @@
-"""Light and shadow against geometry worked out by hand."""
+"""Light, shadows, mirrors and a Kinect's holes against geometry worked out by hand."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from analytic import GREY, MILLIMETRE, camera_for, rays, solid
 
-from src.rooms.exposure import Film
-from src.rooms.lighting import PROJECTOR_M, Lamp, Room, _find_hollows, _light, render
-from src.rooms.raycast import Box, Camera, Piece, cast_rays, line_up, trace
+from src.rooms.exposure import Exposure
+from src.rooms.kernels.surfaces import sample_surfaces
+from src.rooms.lighting import PROJECTOR_M, Lamp, Room, light_pixels, render
+from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack, pack_materials, trace
 
-FILM = Film(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
+PLAIN = Exposure(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
+ORIGIN, DARK, SIZE_M = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (9.0, 9.0, 9.0)
+FLOOR, HIGH_LAMP = solid((-9, -9, -1), (9, 9, 0)), Lamp((0.0, 0.0, 2.0), (5.0, 5.0, 5.0))
+
+
+def light_of(room: Room, size: tuple[int, int] = (160, 120)) -> tuple[np.ndarray, np.ndarray]:
+    """Return the linear red light and the depth of a room."""
+    pieces, intrinsics = (room.shell, *room.pieces), camera_for(size)
+    solids, materials = pack(pieces), pack_materials(pieces)
+    depth_m, number = trace(solids, room.camera, intrinsics)
+    sample = partial(sample_surfaces, solids, materials, intrinsics.fx_px)
+    return light_pixels(room, solids, sample, camera_rays(room.camera, intrinsics), depth_m, number)[0][0], depth_m
+
+
+def world_points(camera: Camera, depth_m: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x, y = rays(camera_for(depth_m.shape[::-1]))
+    right, down, forward = camera.axes()
+    return tuple(camera.position[k] + depth_m * (x * right[k] + y * down[k] + forward[k]) for k in range(3))
 
 
 def test_nothing_hit_is_zero_and_beyond_ten_metres_is_not_valid() -> None:
-    far, near = Box((12, 0.5, -9), (13, 9, 9), GREY), Box((3, -9, -9), (4, -0.5, 9), GREY)
-    room = Room((20, 20, 20), Piece((near, far)), (), (), (1, 1, 1), Camera((0, 0, 0), 0.0), FILM)
-    frame = render(room, camera_for((64, 48)))
-    assert frame.image.shape == (48, 64, 3) and frame.image.dtype == np.uint8
-    assert frame.depth_m.dtype == np.float32 and frame.valid.dtype == np.bool_
-    left, middle, right = frame.depth_m[:, 0], frame.depth_m[:, 32], frame.depth_m[:, -1]
-    assert np.allclose(left, 12) and (middle == 0).all() and np.allclose(right, 3)
-    assert not frame.valid[:, :33].any() and frame.valid[:, -1].all()
-    assert (frame.image[:, 32] == 0).all() and (frame.image[:, -1] > 0).all()
+    far, near = Box((12.0, 0.5, -9.0), (13.0, 9.0, 9.0), GREY), Box((3.0, -9.0, -9.0), (4.0, -0.5, 9.0), GREY)
+    room = Room((20, 20, 20), Piece((near, far)), (), (), (1, 1, 1), Camera(ORIGIN, 0.0), PLAIN)
+    image, depth_m, valid = render(room, camera_for((64, 48)))
+    assert np.allclose(depth_m[:, 0], 12) and (depth_m[:, 32] == 0).all() and np.allclose(depth_m[:, -1], 3)
+    assert not valid[:, :33].any() and valid[:, -1].all()
+    assert (image[:, 32] == 0).all() and (image[:, -1] > 0).all()
+
+
+def test_a_lamps_light_falls_with_the_square_of_its_distance_and_the_cosine() -> None:
+    """A lamp at the camera, 2 m before a wall: albedo / 2 m^2, softened by the lamp's size of 0.6 m^2."""
+    wall, camera = solid((2, -9, -9), (3, 9, 9)), Camera(ORIGIN, 0.0)
+    light, _ = light_of(Room(SIZE_M, wall, (), (Lamp(ORIGIN, (5.0, 5.0, 5.0)),), DARK, camera, PLAIN))
+    x, y = rays(camera_for((160, 120)))
+    square = 1 + x * x + y * y
+    np.testing.assert_allclose(light, 0.5 * 5 / np.sqrt(square) / (4 * square + 0.6), rtol=1e-4)
 
 
 @pytest.mark.parametrize("top", [1.0, 2.2])
-def test_plate_throws_its_shadow_where_the_lamp_says(top: float) -> None:
+def test_a_plate_casts_its_shadow_where_the_lamp_says(top: float) -> None:
     """The lamp hangs at 2 m: below it the plate darkens a rectangle of the floor but not itself, above it nothing."""
     halves = Box((-0.3, -0.2, -0.05), (0.0, 0.2, 0.0), GREY), Box((0.0, -0.2, -0.05), (0.3, 0.2, 0.0), GREY)
-    lamp, plate = (0.0, 0.0, 2.0), Piece(halves, (0.1, 0.15, top), 90.0)
-    floor, camera = solid((-9, -9, -1), (9, 9, 0)), Camera((-2.5, -0.1, 2.1), 0.0, 40.0)
-    room = Room((9, 9, 9), floor, (plate,), (Lamp(lamp, (5, 5, 5)),), (0, 0, 0), camera, FILM)
-    intrinsics = camera_for((160, 120))
-    frame = render(room, intrinsics)
-    x, y = rays(intrinsics)
-    right, down, forward = camera.axes()
-    floor_x, floor_y, height = (
-        camera.position[k] + frame.depth_m * (x * right[k] + y * down[k] + forward[k]) for k in range(3)
-    )
-    on_floor = trace(line_up([floor, plate]), camera, intrinsics)[1] == 0
+    plate, camera = Piece(halves, (0.1, 0.15, top), 90.0), Camera((-2.5, -0.1, 2.1), 0.0, 40.0)
+    light, depth_m = light_of(Room(SIZE_M, FLOOR, (plate,), (HIGH_LAMP,), DARK, camera, PLAIN))
+    x, y, height = world_points(camera, depth_m)
     # Turned a quarter, the plate spans -0.1 to 0.3 in x and -0.15 to 0.45 in y. Its rims, 1 m and 1.05 m below
-    # the lamp, throw a shadow at most 2 / 1 as large, which reaches furthest from the upper rim.
-    dark = (floor_x > -0.2) & (floor_x < 0.6) & (floor_y > -0.3) & (floor_y < 0.9) & (top < 2)
-    edge = np.minimum.reduce([abs(floor_x + 0.2), abs(floor_x - 0.6), abs(floor_y + 0.3), abs(floor_y - 0.9)]) < 0.01
-    black = frame.image.max(-1) == 0
-    assert np.array_equal(black[on_floor & ~edge], dark[on_floor & ~edge])
-    assert dark[on_floor].any() == (top < 2)
-    if top < 2:
-        face = np.abs(height - top) < MILLIMETRE
-        assert face.any() and not black[face].any()
-
-
-def test_a_ball_is_bright_where_the_lamp_is() -> None:
-    ball = Piece((Box((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5), GREY, "ellipsoid"),), (2.0, 0.0, 0.0), 70.0)
-    walls, camera, intrinsics = solid((5, -9, -9), (6, 9, 9)), Camera((0, 0, 0), 0.0), camera_for((81, 61))
-    seen = trace(line_up([walls, ball]), camera, intrinsics)[1] == 1
-    # Looking along x, left is y: the lamp stands left of the ball, then above it, then on the camera's side.
-    for lamp, brightest in (((2.0, 3.0, 0.0), (0, -1)), ((2.0, 0.0, 3.0), (-1, 0)), ((-3.0, 0.0, 0.0), (0, 0))):
-        room = Room((9, 9, 9), walls, (ball,), (Lamp(lamp, (9, 9, 9)),), (0, 0, 0), camera, FILM)
-        light = np.where(seen, render(room, intrinsics).image.mean(-1), 0)
-        rows, columns = np.nonzero(light > 0.95 * light.max())
-        middle = np.argwhere(seen).mean(0)
-        found = np.sign(np.rint((np.array([rows.mean(), columns.mean()]) - middle) / 4))
-        assert tuple(found) == brightest
+    # the lamp, cast a shadow at most 2 / 1 as large, which reaches farthest from the upper rim.
+    dark = (x > -0.2) & (x < 0.6) & (y > -0.3) & (y < 0.9) & (top < 2)
+    edge = np.minimum.reduce([abs(x + 0.2), abs(x - 0.6), abs(y + 0.3), abs(y - 0.9)]) < 0.01
+    on_floor, on_plate = np.abs(height) < MILLIMETRE, np.abs(height - top) < MILLIMETRE
+    assert np.array_equal((light == 0)[on_floor & ~edge], dark[on_floor & ~edge])
+    assert dark[on_floor].any() == on_plate.any() == (top < 2) and (light[on_plate] > 0).all()
 
 
 def test_soft_shadows_fade_over_their_width() -> None:
-    plate, floor = solid((-0.5, -9, 1.0), (0.5, 9, 1.01)), solid((-9, -9, -1), (9, 9, 0))
-    camera, intrinsics = Camera((-3, 0, 2.5), 0.0, 40.0), camera_for((160, 120))
-    on_floor = trace(line_up([floor, plate]), camera, intrinsics)[1] == 0
-    widths = []
+    plate, camera, widths = solid((-0.5, -9, 1.0), (0.5, 9, 1.01)), Camera((-3.0, 0.0, 2.5), 0.0, 40.0), []
     for softness in (0.0, 0.05, 0.1):
-        room = Room((9, 9, 9), floor, (plate,), (Lamp((0, 0, 2), (5, 5, 5)),), (0, 0, 0), camera, FILM, softness)
-        column = render(room, intrinsics).image[:, 80].mean(-1)[on_floor[:, 80]]
-        widths.append(int(((column > 0) & (column < 0.7 * column.max())).sum()))
+        light, depth_m = light_of(Room(SIZE_M, FLOOR, (plate,), (HIGH_LAMP,), DARK, camera, PLAIN, softness))
+        column = light[:, 80][np.abs(world_points(camera, depth_m)[2][:, 80]) < MILLIMETRE]
+        widths.append(int(((column > 0) & (column < 0.5 * column.max())).sum()))
     assert widths[0] + 3 < widths[1] < widths[2]
 
 
 def test_gloss_shows_the_lamp_where_a_mirror_would() -> None:
     """Camera and lamp 1 m and 3 m above the floor, 4 m apart: the mirror image is met a quarter of the way."""
-    shiny = Piece((Box((-9, -9, -1), (9, 9, 0), replace(GREY, gloss=0.3)),))
-    camera, intrinsics = Camera((0, 0, 1), 0.0, 45.0), camera_for((160, 120))
-    lamps = (Lamp((4.0, 0.0, 3.0), (1, 1, 1)),)
-    lights = []
-    for floor in (solid((-9, -9, -1), (9, 9, 0)), shiny):
-        room = Room((9, 9, 9), floor, (), lamps, (0.3, 0.3, 0.3), camera, FILM)
-        solids = line_up([floor])
-        depth_m, number = trace(solids, camera, intrinsics)
-        lights.append(_light(room, solids, cast_rays(camera, intrinsics), depth_m, number, intrinsics)[0])
-    gleam = lights[1] - lights[0]
-    row, column = np.unravel_index(gleam.argmax(), gleam.shape)
-    x, y = (each[row, column] for each in np.broadcast_arrays(*rays(intrinsics)))
-    right, down, forward = camera.axes()
-    ahead, aside = (depth_m[row, column] * (x * right[k] + y * down[k] + forward[k]) for k in (0, 1))
-    assert abs(ahead - 1) < 0.03 and abs(aside) < 0.03
-    assert 0.25 < gleam.max() <= 0.3 and np.median(gleam) < 0.01
+    camera, lamp = Camera((0.0, 0.0, 1.0), 0.0, 45.0), Lamp((4.0, 0.0, 3.0), (1.0, 1.0, 1.0))
+    floors = [Box((-9.0, -9.0, -1.0), (9.0, 9.0, 0.0), GREY._replace(gloss=gloss)) for gloss in (0.0, 0.3)]
+    rooms = [Room(SIZE_M, Piece((floor,)), (), (lamp,), (0.3, 0.3, 0.3), camera, PLAIN) for floor in floors]
+    (matt, depth_m), (glossy, _) = map(light_of, rooms)
+    highlight = glossy - matt
+    pixel = np.unravel_index(highlight.argmax(), highlight.shape)
+    x, y, _ = (values[pixel] for values in world_points(camera, depth_m))
+    assert abs(x - 1) < 0.03 and abs(y) < 0.03
+    assert 0.25 < highlight.max() <= 0.3 and np.median(highlight) < 0.01
 
 
 def test_a_mirror_shows_what_stands_before_it() -> None:
-    """A mirror across the whole view, 2 m ahead: in it, a bright wall 3 m behind the camera, left half of it."""
-    # In the middle of a large room, so that no corner darkens anything.
-    middle = (50.0, 50.0, 50.0)
-    black, bright, dark = (replace(GREY, colour=(c, c, c), second=(c, c, c)) for c in (0.0, 0.9, 0.1))
-    glass = Piece((Box((2, -9, -9), (2.1, 9, 9), replace(black, mirror=0.8)),), middle)
-    wall = Piece((Box((-4, 0, -9), (-3, 9, 9), bright), Box((-4, -9, -9), (-3, 0, 9), dark)), middle)
-    camera, intrinsics = Camera(middle, 0.0), camera_for((64, 48))
-    room = Room((100, 100, 100), glass, (wall,), (), (1, 1, 1), camera, FILM)
-    solids = line_up([glass, wall])
-    depth_m, number = trace(solids, camera, intrinsics)
+    """A mirror across the whole view, 2 m ahead: in it, 3 m behind the camera, a wall whose left half is bright."""
+    middle = (50.0, 50.0, 50.0)  # of a large room, so that no corner is dark
+    black, bright, dark = (GREY._replace(colour=(c, c, c), second=(c, c, c)) for c in (0.0, 0.9, 0.1))
+    glass = Piece((Box((2.0, -9.0, -9.0), (2.1, 9.0, 9.0), black._replace(mirror=0.8)),), middle)
+    halves = Box((-4.0, 0.0, -9.0), (-3.0, 9.0, 9.0), bright), Box((-4.0, -9.0, -9.0), (-3.0, 0.0, 9.0), dark)
+    room = Room((100, 100, 100), glass, (Piece(halves, middle),), (), (1, 1, 1), Camera(middle, 0.0), PLAIN)
+    light, depth_m = light_of(room, (64, 48))
     assert np.abs(depth_m - 2).max() < MILLIMETRE
-    light = _light(room, solids, cast_rays(camera, intrinsics), depth_m, number, intrinsics)[0]
     # Looking along x, left is y, in a mirror too.
     left, right = light[:, 2:30], light[:, 34:62]
     assert np.ptp(left) < 1e-6 and np.ptp(right) < 1e-6
     np.testing.assert_allclose(left.mean() / right.mean(), 9, rtol=1e-3)
 
 
-def test_hollows_are_dark_and_plain_slopes_are_not() -> None:
-    slope = np.broadcast_to(np.linspace(1, 5, 96, dtype=np.float32)[:, None], (96, 128)).copy()
-    inner = slice(12, -12), slice(12, -12)
-    assert np.abs(_find_hollows(slope)[inner]).max() < 0.02
-    slope[40:44, 60:64] += 0.3
-    found = _find_hollows(slope)
-    assert found[41, 61] > 0.8 and found[41, 58] == 0 and found[70, 61] < 0.02
-
-
 def test_holes_are_as_wide_as_the_projectors_distance_says() -> None:
     """A plate 1 m away, a wall 3 m away: the projector's rays pass the plate's left edge 2/1 of its distance aside."""
     plate, wall = solid((1.0, -0.3, -0.4), (1.02, 0.3, 0.4)), solid((3, -9, -9), (4, 9, 9))
-    room = Room((9, 9, 9), wall, (plate,), (), (1, 1, 1), Camera((0, 0, 0), 0.0), FILM)
+    room = Room(SIZE_M, wall, (plate,), (), (1, 1, 1), Camera(ORIGIN, 0.0), PLAIN)
     intrinsics = camera_for((320, 240))
     exact, holed = render(room, intrinsics), render(room, intrinsics, holes=True)
     assert exact.valid.all() and np.array_equal(exact.image, holed.image)
@@ -143,11 +119,10 @@ def test_holes_are_as_wide_as_the_projectors_distance_says() -> None:
     assert abs(hole.size * 3 / intrinsics.fx_px - PROJECTOR_M * 2) < 2 * 3 / intrinsics.fx_px
 
 
-def test_a_kinect_is_blind_to_what_is_near_and_what_shines() -> None:
-    halves = Piece((Box((1, -9, -9), (2, 0, 9), GREY), Box((1, 0, -9), (2, 9, 9), replace(GREY, glow=1.0))))
-    camera = camera_for((64, 48))
-    far = render(Room((9, 9, 9), halves, (), (), (1, 1, 1), Camera((0, 0, 0), 0.0), FILM), camera, holes=True)
-    near = render(Room((9, 9, 9), halves, (), (), (1, 1, 1), Camera((0.6, 0, 0), 0.0), FILM), camera, holes=True)
-    # Looking along x, left is y.
-    assert not far.valid[:, :31].any() and far.valid[:, 33:].all()
-    assert not near.valid.any()
+@pytest.mark.parametrize(("x", "measured"), [(0.0, True), (0.6, False)])
+def test_a_kinect_measures_nothing_near_and_nothing_that_emits_light(x: float, measured: bool) -> None:
+    """Looking along x, left is y: there the wall emits light."""
+    left, right = Box((1.0, 0.0, -9.0), (2.0, 9.0, 9.0), GREY._replace(emission=1.0)), solid((1, -9, -9), (2, 0, 9))
+    room = Room(SIZE_M, right, (Piece((left,)),), (), (1, 1, 1), Camera((x, 0.0, 0.0), 0.0), PLAIN)
+    valid = render(room, camera_for((64, 48)), holes=True).valid
+    assert not valid[:, :31].any() and (valid[:, 33:] == measured).all()

@@ -1,7 +1,6 @@
-"""What JPEG does to a photo: the losses of its format, without the file.
+"""The losses of JPEG compression, without a file.
 
-A library's bytes differ from version to version; a seed's must not. So this is the format's arithmetic, in an order
-that no processor changes: numba neither reorders nor fuses it.
+A library's bytes differ between versions, so this is the format's arithmetic in a fixed order.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.rooms.kernels import F, compiled
+from src.rooms.kernels.compilation import F, compiled
 
 SIDE = 8
 
@@ -25,9 +24,9 @@ CHROMA = """
 99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99
 """
 TABLES = np.array([LUMA.split(), CHROMA.split()], np.int64).reshape(2, SIDE, SIDE)
-"""The example tables of the standard, ITU-T T.81 annex K, which encoders scale by their quality."""
+"""The example quantisation tables of ITU-T T.81, annex K."""
 
-# Rounded, so that the last bit of a machine's libm cannot show.
+# Rounded, so that the last bit of a machine's libm does not matter.
 COSINES = np.array(
     [[round(math.cos((2 * x + 1) * k * math.pi / 16), 6) / (2 if k else 8**0.5) for x in range(8)] for k in range(8)],
     np.float32,
@@ -35,10 +34,10 @@ COSINES = np.array(
 
 
 def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Lose what a JPEG of that quality (1 to 99) loses, its colours at full size.
+    """Apply the losses of a JPEG of that quality (1 to 99), without chroma subsampling.
 
-    **Shape**: (H, W, 3) -> the same; what is left over of 8 x 8 at the right and the bottom keeps all.
-    **Source**: ITU-T T.81; the scale of the tables is that of the Independent JPEG Group.
+    **Shape**: (H, W, 3) -> the same; incomplete 8 x 8 blocks at the right and the bottom are left as they are.
+    **Source**: ITU-T T.81; the tables are scaled as by the Independent JPEG Group.
     """
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     tables = np.clip((TABLES * scale + 50) // 100, 1, 255).astype(np.float32)
@@ -48,8 +47,8 @@ def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 @compiled
 def _compress(image: Any, tables: Any, cosines: Any) -> Any:
     out = image.copy()
-    across = np.ascontiguousarray(cosines.T)
-    block, waves = np.empty((3, SIDE, SIDE), np.float32), np.empty((SIDE, SIDE), np.float32)
+    transposed = np.ascontiguousarray(cosines.T)
+    block, buffer = np.empty((3, SIDE, SIDE), np.float32), np.empty((SIDE, SIDE), np.float32)
     for top in range(0, image.shape[0] - SIDE + 1, SIDE):
         for left in range(0, image.shape[1] - SIDE + 1, SIDE):
             for y in range(SIDE):
@@ -61,13 +60,13 @@ def _compress(image: Any, tables: Any, cosines: Any) -> Any:
                     block[2, y, x] = F(0.5) * r - F(0.418688) * g - F(0.081312) * b
             for c in range(3):
                 table = tables[0 if c == 0 else 1]
-                _multiply(cosines, block[c], waves)
-                _multiply(waves, across, block[c])
+                _multiply(cosines, block[c], buffer)
+                _multiply(buffer, transposed, block[c])
                 for k in range(SIDE):
                     for j in range(SIDE):
                         block[c, k, j] = np.floor(block[c, k, j] / table[k, j] + F(0.5)) * table[k, j]
-                _multiply(block[c], cosines, waves)
-                _multiply(across, waves, block[c])
+                _multiply(block[c], cosines, buffer)
+                _multiply(transposed, buffer, block[c])
             for y in range(SIDE):
                 for x in range(SIDE):
                     luma, blue, red = block[0, y, x] + F(128.5), block[1, y, x], block[2, y, x]
@@ -78,11 +77,11 @@ def _compress(image: Any, tables: Any, cosines: Any) -> Any:
 
 
 @compiled
-def _multiply(one: Any, other: Any, product: Any) -> None:
-    """Multiply matrices, adding up in the order of their rows and columns."""
+def _multiply(left: Any, right: Any, product: Any) -> None:
+    """Multiply matrices, summing in a fixed order."""
     for row in range(SIDE):
         for column in range(SIDE):
-            product[row, column] = one[row, 0] * other[0, column]
+            product[row, column] = left[row, 0] * right[0, column]
         for k in range(1, SIDE):
             for column in range(SIDE):
-                product[row, column] += one[row, k] * other[k, column]
+                product[row, column] += left[row, k] * right[k, column]

@@ -1,0 +1,1 @@
+"""Code compiled by numba: intersections, shadows, patterns, light, JPEG."""

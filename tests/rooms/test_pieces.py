@@ -1,0 +1,80 @@
+"""Pieces are sound: solids of human size, at their wall or on the floor, that fit a room without overlaps."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from analytic import GREY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.rooms import fittings, furniture
+from src.rooms.fittings import board, door, garment, ledge, picture, switch, window
+from src.rooms.parts import block
+from src.rooms.placing import GAP_M, is_free, place_piece
+from src.rooms.raycast import Box, Piece, cos_sin
+from src.rooms.themes import FREE, THEMES, Draw
+from src.rooms.viewpoint import choose_camera, clearance
+
+HANGING = {board, door, garment, ledge, picture, switch, window}
+DRAWN = sorted({draw for theme in THEMES for draw in (*theme.required, *theme.optional)} | {*HANGING, *FREE}, key=repr)
+SEEDS = st.integers(0, 2**32)
+
+
+def test_every_function_that_draws_a_piece_is_in_a_theme() -> None:
+    """A room must be able to show each of them; what hangs needs a wall."""
+    draws = {f for module in (fittings, furniture) for name, f in vars(module).items() if not name.startswith("_")}
+    names = {f.__name__ for f in draws if getattr(f, "__module__", "") in (fittings.__name__, furniture.__name__)}
+    assert names == {draw.__name__ for draw in DRAWN}
+    assert not HANGING & set(FREE)
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@given(seed=SEEDS)
+def test_a_piece_is_sound(draw: Draw, seed: int) -> None:
+    boxes = draw(np.random.default_rng(seed))
+    corners = np.array([(box.low, box.high) for box in boxes])
+    assert np.isfinite(corners).all() and (corners[:, 0] < corners[:, 1]).all()
+    low, high = corners.min((0, 1)), corners.max((0, 1))
+    assert low[1] == 0 if draw in HANGING else low[2] == 0
+    assert low[2] >= 0 and high[2] < 2.9 and 0.1 < (high - low).max() < 5.5
+    if draw is furniture.dining:
+        top = max(boxes, key=lambda box: (box.high[0] - box.low[0]) * (box.high[1] - box.low[1]))
+        assert low[1] < top.low[1] - 0.02 and high[1] > top.high[1] + 0.02  # chairs on both sides
+
+
+def test_only_what_keeps_the_gap_on_some_axis_is_free() -> None:
+    unit = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    assert is_free(unit, [])
+    for shift in itertools.product((-1 - 2 * GAP_M, -1 - GAP_M / 2, 0.0, 1 + GAP_M / 2, 1 + 2 * GAP_M), repeat=3):
+        moved = shift, tuple(value + 1 for value in shift)
+        apart = any(abs(value) > 1 + GAP_M for value in shift)
+        assert is_free(moved, [unit]) == apart
+        assert is_free(moved, [((5, 5, 5), (6, 6, 6)), unit]) == apart
+
+
+@given(seed=SEEDS, against_wall=st.booleans())
+def test_a_piece_is_placed_in_the_free_half_or_nowhere(seed: int, against_wall: bool) -> None:
+    rng, cube, size_m = np.random.default_rng(seed), (block(GREY, 1.0, (0, 1), (0, 1)),), (3.0, 3.0, 3.0)
+    left = (0.0, 0.0, 0.0), (1.5, 3.0, 3.0)
+    piece = place_piece(rng, cube, size_m, [left], against_wall=against_wall)
+    if piece:
+        low, high = piece.bounds
+        assert is_free(piece.bounds, [left]) and min(low[:2]) > 0 and max(high[:2]) < 3
+        cos, sin = cos_sin(piece.yaw_deg)
+        behind = np.add(piece.origin[:2], (sin, -cos))
+        assert not against_wall or min(*behind, *(3 - behind)) < -0.9
+    assert place_piece(rng, cube, (0.9, 3.0, 3.0), [], against_wall=against_wall) is None
+    assert place_piece(rng, cube, size_m, [((0, 0, 0), size_m)], against_wall=against_wall) is None
+
+
+def test_an_empty_and_a_crowded_room_are_seen_from_the_free_place() -> None:
+    size_m, free = (4.0, 5.0, 2.5), clearance((1.0, 1.0, 0.9), up_to=2.5)
+    spots = [(x, y) for x in np.arange(0, 4, 0.3) for y in np.arange(0, 5, 0.3)]
+    pillars = [Piece((Box((x, y, 0.0), (x + 0.29, y + 0.29, 2.4), GREY),)) for x, y in spots]
+    crowd = [pillar for pillar in pillars if is_free(pillar.bounds, [free])]
+    assert choose_camera(np.random.default_rng(0), size_m, crowd, (1.0, 1.0)).position[:2] == (1.0, 1.0)
+    camera = choose_camera(np.random.default_rng(0), size_m, [], (1.0, 1.0))
+    assert all(0 < value < side for value, side in zip(camera.position, size_m, strict=True))
