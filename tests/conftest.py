@@ -18,6 +18,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from src.estimator import DepthEstimator
+from src.network import SHIPPED
+from src.training import checkpoint
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_NYU = Path(os.environ.get("NYU_DIR", ROOT.parent / "shared" / "nyu"))
 
@@ -156,6 +160,21 @@ def script_inside(
         return done
 
     return call
+
+
+@pytest.fixture(scope="session")
+def estimator() -> DepthEstimator:
+    return DepthEstimator(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def relative_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped network, declared as one that predicts relative depth."""
+    path = tmp_path_factory.mktemp("relative") / "relative.safetensors"
+    content = checkpoint.load(SHIPPED)
+    weights, _ = checkpoint.choose_weights(content)
+    checkpoint.export(path, {**content["about"], "target": "relative"}, weights)
+    return path
 
 
 @pytest.fixture
