@@ -29,6 +29,7 @@ from src.cli.network import describe_network, open_network
 from src.conventions import UserError
 from src.data.photos import Photo, make_photo, read_photo, shrink_photo
 from src.estimator import DepthEstimator
+from src.viewing.interactive import MAX_POINTS, cloud_figure, depth_figure, jpeg_data_url
 from src.viewing.pointcloud import make_cloud
 from src.viewing.ports import check_ports
 
@@ -56,19 +57,11 @@ def main() -> None:
 
 
 def build_page(estimator: DepthEstimator, uploads: Path) -> Any:
-    """Build the page and connect its events.
-
-    **Raises**: UserError when Gradio or plotly is not installed.
-    """
+    """Build the page and connect its events."""
     # Gradio reads its upload folder when it is imported, and would ask the machine's proxy for its own page.
     os.environ.update(GRADIO_TEMP_DIR=str(uploads), NO_PROXY="*", no_proxy="*")
-    try:
-        import gradio as gr
-        from gradio.data_classes import ImageData
-
-        from src.viewing.interactive import MAX_POINTS, cloud_figure, depth_figure, jpeg_data_url
-    except ImportError as error:
-        raise UserError(f"{error.name} is not installed. Run: pip install -r requirements.txt") from None
+    import gradio as gr
+    from gradio.data_classes import ImageData
 
     def show_upload(path: Path | None) -> tuple:
         """Read an uploaded photo, delete the file, and show the result."""
@@ -83,8 +76,9 @@ def build_page(estimator: DepthEstimator, uploads: Path) -> Any:
         return show_photo(photo)
 
     def show_photo(photo: Photo | None) -> tuple:
-        image, fov_deg = (photo.image, round(photo.camera.fov_deg)) if photo else (None, gr.skip())
-        return image, photo, fov_deg, *predict(photo)
+        if photo is None:
+            return None, None, gr.skip(), *predict(None)
+        return photo.image, photo, round(photo.camera.fov_deg), *predict(photo)
 
     def change_fov(photo: Photo | None, fov_deg: float) -> tuple:
         return predict(photo and make_photo(photo.image, fov_deg=fov_deg))
@@ -105,8 +99,7 @@ def build_page(estimator: DepthEstimator, uploads: Path) -> Any:
                 picture = gr.Image(label="Photo", height=420, buttons=[])
                 examples = gr.Dataset(label="Or a generated room", components=["image"], samples=samples, type="index")
                 info = "Along the longer side. From EXIF or assumed, unless you set it."
-                label = "Field of view, degrees"
-                fov = gr.Slider(*FOV_RANGE_DEG, label=label, info=info, step=1, value=63, buttons=[])
+                fov = gr.Slider(*FOV_RANGE_DEG, 63, step=1, label="Field of view, degrees", info=info, buttons=[])
             with gr.Column(min_width=320):
                 results = [gr.Markdown(), gr.Plot(show_label=False), gr.Plot(label="Drag to rotate, scroll to zoom")]
         photo = gr.State()

@@ -79,14 +79,12 @@ def predict_photo(path: Path, out: str, estimator: DepthEstimator, options: Name
         np.save(file, depth)
     draw_depth(depth, Path(f"{out}_colour.png"), unit=estimator.unit)
     draw_depth(depth, Path(f"{out}_pair.png"), photo=photo.image, unit=estimator.unit)
-    results = "depth.png, _depth.npy, _colour.png, _pair.png"
     if options.pointcloud:
         write_ply(make_cloud(photo.image, depth, photo.camera), Path(f"{out}_cloud.ply"))
-        results += ", _cloud.ply"
     low, median, high = np.percentile(depth[::8, ::8], (1, 50, 99))
     tqdm.write(
         f"{path}: {low:.2f} to {high:.2f}, median {median:.2f} {estimator.unit}; "
-        f"focal length {photo.camera.fx_px:.0f} px ({photo.focal_from}) -> {out}_{results}"
+        f"focal length {photo.camera.fx_px:.0f} px ({photo.focal_from}) -> {out}_*"
     )
 
 
@@ -95,11 +93,10 @@ def predict_video(source: Path | str, out: str, estimator: DepthEstimator, optio
     frames = Film(source)
     is_webcam = isinstance(source, str)
     deadline = time.monotonic() + options.seconds if is_webcam and options.seconds else float("inf")
-    path = Path(f"{out}_depth.mp4")
     bar = tqdm(frames, desc=frames.name, total=frames.count or None, **bar_options() | {"unit": " frame"})
     damage: UserError | None = None
     done = 0
-    with write_video(path, frames.fps) as append:
+    with write_video(Path(f"{out}_depth.mp4"), frames.fps) as append:
         try:
             for image in bar:
                 small = shrink_image(image, round(image.shape[1] * VIDEO_HEIGHT_PX / image.shape[0]), VIDEO_HEIGHT_PX)
@@ -119,7 +116,7 @@ def predict_video(source: Path | str, out: str, estimator: DepthEstimator, optio
                 raise
         if not done:
             raise damage or UserError(f"{frames.name}: holds no frame.")
-    tqdm.write(f"{frames.name}: {done} frames -> {path}")
+    tqdm.write(f"{frames.name}: {done} frames -> {out}_depth.mp4")
     if damage:
         raise damage
 

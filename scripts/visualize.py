@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from src.cli.data import bar_options
@@ -34,7 +33,7 @@ from src.viewing.rerun_viewer import HOST, open_window, serve
 MAX_SIDE_PX = 1024
 """Larger photos are shrunk to this: the network sees less than half of it."""
 
-Reader = Callable[[], tuple[Photo, NDArray[np.float32] | None]]
+Reader = Callable[[], tuple[Photo, np.ndarray | None]]
 """Reads a photo, and its true depth in metres where it has one."""
 
 
@@ -55,18 +54,15 @@ def main() -> None:
         for index in sorted({len(pairs) * number // options.frames for number in range(options.frames)}):
             readers.append((pairs.names[index], partial(read_pair, pairs, index, data.kind, options.fov)))
     frames = predict_frames(readers, estimator)
-    if options.spawn or options.web:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "visualization.rrd"
-            count = write_recording(frames, path)
-            if options.web:
-                serve(path, options.port)
-            else:
-                open_window(path)
-    else:
-        path = options.save or Path("visualization.rrd")
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.save or Path(folder if options.spawn or options.web else "") / "visualization.rrd"
         count = write_recording(frames, path)
-        print(f"recording  {path}  ({path.stat().st_size / 1e6:.1f} MB); open it with: rerun {path}")
+        if options.web:
+            serve(path, options.port)
+        elif options.spawn:
+            open_window(path)
+        else:
+            print(f"recording  {path}  ({path.stat().st_size / 1e6:.1f} MB); open it with: rerun {path}")
     if failed := len(readers) - count:
         raise UserError(f"{failed} of {len(readers)} frames failed, named above; the others are done.")
 
@@ -86,7 +82,7 @@ def read_small(path: Path, fov_deg: float | None) -> tuple[Photo, None]:
     return shrink_photo(read_photo(path, fov_deg=fov_deg), MAX_SIDE_PX), None
 
 
-def read_pair(pairs: Pairs, index: int, kind: str, fov_deg: float | None) -> tuple[Photo, NDArray[np.float32]]:
+def read_pair(pairs: Pairs, index: int, kind: str, fov_deg: float | None) -> tuple[Photo, np.ndarray]:
     frame = pairs[index]
     photo = make_photo(frame.image, fov_deg=fov_deg)
     if kind != "csv":  # rooms are rendered with NYU's camera, some at a smaller size

@@ -177,6 +177,21 @@ def relative_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def read_recording(path: Path, *, blueprint: bool = False) -> dict[tuple[str, str, int], np.ndarray]:
+    """Read a recording with Rerun's reader: values by entity, component and frame; frame -1 where it has none."""
+    chunks = pytest.importorskip("rerun.chunk", reason="Rerun's last release for Python 3.10 has no reader")
+    reader = chunks.RrdReader(path)
+    stream = reader.stream(store=reader.blueprints()[0]) if blueprint else reader.stream()
+    values = {}
+    for chunk in stream.to_chunks():
+        table = chunk.to_record_batch().to_pydict()
+        steps = table.get("frame", [-1] * chunk.num_rows)
+        for name in table:
+            rows = zip(steps, table[name], strict=True)
+            values |= {(chunk.entity_path, name, step): np.array(value) for step, value in rows if value is not None}
+    return values
+
+
 @pytest.fixture
 def unused_port() -> int:
     """A port of this machine that nobody listens on."""

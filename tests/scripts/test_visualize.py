@@ -1,5 +1,4 @@
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -9,34 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Script, wavy_frame
+from conftest import ROOT, Script, read_recording, wavy_frame
 from PIL import Image
 
 from src.conventions import NYU_INTRINSICS
-
-chunks = pytest.importorskip("rerun.chunk", reason="Rerun's reader was added after its last release for Python 3.10")
-
-
-def read(path: Path, entity: str, component: str) -> dict[int, np.ndarray]:
-    """One component's values by frame, as Rerun reads them."""
-    values = {}
-    for chunk in chunks.RrdReader(path).stream().to_chunks():
-        table = chunk.to_record_batch().to_pydict()
-        if chunk.entity_path == entity and component in table:
-            values |= dict(zip(table["frame"], map(np.array, table[component]), strict=True))
-    return values
 
 
 def test_frames_of_nyu(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
     done = script_inside("visualize.py", "--data-dir", nyu_folder, "--frames", 2)
     assert "open it with: rerun visualization.rrd" in done.stdout
-    path = tmp_path / "visualization.rrd"
-    titles = read(path, "/about", "TextDocument:text")
-    assert [re.findall(r"\d{5}", str(titles[step]))[0] for step in (0, 1)] == ["00000", "00001"]
+    values = read_recording(tmp_path / "visualization.rrd")
+    for step in (0, 1):
+        assert f"0000{step}" in str(values["/about", "TextDocument:text", step])
     camera = NYU_INTRINSICS.resized(128, 96)
     matrix_by_columns = [camera.fx_px, 0, 0, 0, camera.fy_px, 0, camera.cx_px + 0.5, camera.cy_px + 0.5, 1]
-    assert np.allclose(read(path, "/world/truth/camera", "Pinhole:image_from_camera")[1], matrix_by_columns)
-    stored = read(path, "/world/truth/camera/depth", "DepthImage:buffer")[1].astype(np.uint8).view(np.float32).ravel()
+    assert np.allclose(values["/world/truth/camera", "Pinhole:image_from_camera", 1], matrix_by_columns)
+    stored = values["/world/truth/camera/depth", "DepthImage:buffer", 1].astype(np.uint8).view(np.float32).ravel()
     known = stored > 0
     assert 0.7 < known.mean() < 0.95  # NYU's in-painted border is not shown as measured
     assert np.allclose(stored[known], wavy_frame(101)[1].ravel()[known], atol=0.001)
@@ -50,11 +37,10 @@ def test_photos_with_one_bad_file(script_inside: Script, tmp_path: Path) -> None
     done = script_inside("visualize.py", "*.jpg", "--fov", 90, "--save", "out/x.rrd", status=2)
     assert "error: bad.jpg: got 5 bytes" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: 1 of 3 frames failed")
-    path = tmp_path / "out" / "x.rrd"
-    sizes = read(path, "/world/prediction/camera", "Pinhole:resolution")
-    assert {step: size.tolist() for step, size in sizes.items()} == {0: [[128, 96]], 1: [[1024, 768]]}
-    assert read(path, "/world/prediction/camera", "Pinhole:image_from_camera")[1][0, 0] == pytest.approx(512)
-    assert not read(path, "/world/truth/camera", "Pinhole:resolution")
+    values = read_recording(tmp_path / "out" / "x.rrd")
+    for step, size in enumerate([(128, 96), (1024, 768)]):
+        assert tuple(values["/world/prediction/camera", "Pinhole:resolution", step][0]) == size
+    assert values["/world/prediction/camera", "Pinhole:image_from_camera", 1][0, 0] == pytest.approx(512)
 
 
 def test_mistakes_are_one_line(script_inside: Script, relative_checkpoint: Path, tmp_path: Path) -> None:
@@ -74,8 +60,10 @@ def test_mistakes_are_one_line(script_inside: Script, relative_checkpoint: Path,
     assert not list(tmp_path.glob("**/*.rrd*"))
 
 
-def test_the_page_is_served_to_this_machine_only(nyu_folder: Path, tmp_path: Path, offline: dict[str, str]) -> None:
-    port = find_two_free_ports()
+def test_the_page_is_served_to_this_machine_only(
+    nyu_folder: Path, tmp_path: Path, offline: dict[str, str], unused_port: int
+) -> None:
+    port = unused_port  # the next one is almost surely free too
     command = [sys.executable, ROOT / "scripts" / "visualize.py", "--data-dir", nyu_folder, "--limit", 1, "--web"]
     environment = {**os.environ, **offline, "TMPDIR": str(tmp_path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -99,11 +87,3 @@ def test_the_page_is_served_to_this_machine_only(nyu_folder: Path, tmp_path: Pat
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", number), timeout=5)
     assert not list(tmp_path.glob("tmp*"))
-
-
-def find_two_free_ports() -> int:
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first, socket.socket() as second:
-            port = first.getsockname()[1]
-            if second.connect_ex(("127.0.0.1", port + 1)):
-                return port

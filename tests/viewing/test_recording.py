@@ -2,20 +2,16 @@ from __future__ import annotations
 
 import resource
 import signal
-import socket
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from conftest import read_recording
 
 from src.conventions import Intrinsics, UserError
-from src.viewing.ports import check_ports
 from src.viewing.recording import PredictedFrame, write_recording
 from src.viewing.rerun_viewer import open_window
-
-chunks = pytest.importorskip("rerun.chunk", reason="Rerun's reader was added after its last release for Python 3.10")
 
 CAMERA = Intrinsics(fx_px=20, fy_px=25, cx_px=7, cy_px=5, width_px=16, height_px=12)
 MATRIX_BY_COLUMNS = [20, 0, 0, 0, 25, 0, 7.5, 5.5, 1]
@@ -29,20 +25,6 @@ def make_frame(depth_m: float = 2, truth_m: float | None = 4) -> PredictedFrame:
     return PredictedFrame("a plane", image, CAMERA, np.full((12, 16), depth_m, np.float32), truth)
 
 
-def read(path: Path, *, blueprint: bool = False) -> dict[tuple[str, str, int], np.ndarray]:
-    """A recording as Rerun reads it: values by entity, component and frame; -1 where not in time."""
-    reader = chunks.RrdReader(path)
-    stream = reader.stream(store=reader.blueprints()[0]) if blueprint else reader.stream()
-    values: dict[tuple[str, str, int], Any] = {}
-    for chunk in stream.to_chunks():
-        table = chunk.to_record_batch().to_pydict()
-        steps = table.get("frame", [-1] * chunk.num_rows)
-        for name in table:
-            rows = zip(steps, table[name], strict=True)
-            values |= {(chunk.entity_path, name, step): np.array(value) for step, value in rows if value is not None}
-    return values
-
-
 def test_a_frame_with_truth(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.rrd"
     frame = make_frame()
@@ -50,7 +32,7 @@ def test_a_frame_with_truth(tmp_path: Path) -> None:
     frame.truth_m[0, :4] = 0
     assert write_recording([frame], path) == 1
     assert list(path.parent.iterdir()) == [path]
-    values = read(path)
+    values = read_recording(path)
     assert np.allclose(values["/world/truth/camera", "Pinhole:image_from_camera", 0], [MATRIX_BY_COLUMNS])
     assert values["/world/truth/camera", "Pinhole:resolution", 0].tolist() == [[16, 12]]
     for name, depth_m, count in (("truth", 4, 16 * 12 - 4), ("prediction", 2, 16 * 12)):
@@ -78,7 +60,7 @@ def test_a_frame_with_truth(tmp_path: Path) -> None:
 
 def test_truth_and_prediction_are_beside_each_other(tmp_path: Path) -> None:
     write_recording([make_frame(), make_frame(6, 3)], tmp_path / "x.rrd")
-    values = read(tmp_path / "x.rrd")
+    values = read_recording(tmp_path / "x.rrd")
     for step, widest in enumerate((4, 6)):
         left, right = (values[f"/world/{name}", "Transform3D:translation", step][0] for name in ("truth", "prediction"))
         assert left[0] == -right[0] and not left[1:].any() and not right[1:].any()
@@ -87,7 +69,7 @@ def test_truth_and_prediction_are_beside_each_other(tmp_path: Path) -> None:
 
 def test_a_photo_has_no_truth(tmp_path: Path) -> None:
     assert write_recording([make_frame(truth_m=None)] * 3, tmp_path / "x.rrd") == 3
-    values = read(tmp_path / "x.rrd")
+    values = read_recording(tmp_path / "x.rrd")
     assert not [entity for entity, _, _ in values if "truth" in entity or "error" in entity]
     assert values["/world/prediction", "Transform3D:translation", 2].tolist() == [[0, 0, 0]]
 
@@ -95,7 +77,7 @@ def test_a_photo_has_no_truth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("truth_m", "pictures"), [(4, 4), (None, 2)])
 def test_the_blueprint_shows_each_cloud_once(tmp_path: Path, truth_m: float | None, pictures: int) -> None:
     write_recording([make_frame(truth_m=truth_m)], tmp_path / "x.rrd")
-    values = read(tmp_path / "x.rrd", blueprint=True)
+    values = read_recording(tmp_path / "x.rrd", blueprint=True)
     views = [value[0] for (_, name, _), value in values.items() if name == "ViewBlueprint:class_identifier"]
     assert sorted(views) == ["2D"] * pictures + ["3D", "TextDocument"]
     [eye] = {entity for entity, _, _ in values if entity.endswith("/EyeControls3D")}
@@ -108,7 +90,7 @@ def test_the_blueprint_shows_each_cloud_once(tmp_path: Path, truth_m: float | No
 
 def test_a_frame_without_any_known_pixel(tmp_path: Path) -> None:
     write_recording([make_frame(0, 0)], tmp_path / "x.rrd")
-    values = read(tmp_path / "x.rrd")
+    values = read_recording(tmp_path / "x.rrd")
     assert not len(values.get(("/world/truth", "Points3D:positions", 0), []))
     assert "nan" in str(values["/about", "TextDocument:text", 0])
 
@@ -129,13 +111,6 @@ def test_a_failure_leaves_the_earlier_file(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["earlier"]
-
-
-def test_a_taken_port_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(UserError, match=rf"^127\.0\.0\.1, port {port}: Address already in use.*--port\.$"):
-            check_ports("127.0.0.1", port - 1, port)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a window")
