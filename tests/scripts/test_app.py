@@ -3,11 +3,9 @@
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +26,6 @@ SOFTWARE_WEBGL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 class Server(NamedTuple):
     """A running page, and the only folder to which it may write."""
 
-    process: subprocess.Popen
     url: str
     temporary: Path
 
@@ -38,24 +35,22 @@ class Server(NamedTuple):
 
 @pytest.fixture(scope="module")
 def server(offline: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    temporary = tmp_path_factory.mktemp("temporary")
-    log = tmp_path_factory.mktemp("home") / "log.txt"
+    """The page of the script; terminated, it has reported no error and leaves no file."""
+    home, temporary = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("temporary")
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     command = [sys.executable, str(ROOT / "scripts" / "app.py"), "--port", str(port), "--device", "cpu"]
     environment = {**os.environ, **offline, "TMPDIR": str(temporary)}
-    with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=log.parent, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + LIMIT_S
-        while "Ctrl-C ends it" not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        yield Server(process, f"http://127.0.0.1:{port}/", temporary)
-        assert "Traceback" not in log.read_text(), log.read_text()
-    finally:
-        process.kill()
-        process.wait()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=home, env=environment, **pipes) as process:
+        assert process.stdout and any("Ctrl-C ends it" in line for line in process.stdout)
+        assert list(temporary.glob("depth-app-*"))
+        yield Server(f"http://127.0.0.1:{port}/", temporary)
+        process.terminate()
+        log, _ = process.communicate(timeout=60)
+    assert "Traceback" not in log, log
+    assert process.returncode == 143
+    assert not list(temporary.glob("depth-app-*"))
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +124,3 @@ def test_a_network_without_metres_is_refused(
 ) -> None:
     error = script_inside("app.py", relative_checkpoint, "--port", unused_port, status=2).stderr
     assert "predicts relative depth" in error
-
-
-def test_a_terminated_server_leaves_no_file(server: Server) -> None:
-    """Comes last, since it ends the server of the other tests."""
-    assert list(server.temporary.glob("depth-app-*"))
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=60) == 143
-    assert not list(server.temporary.glob("depth-app-*"))

@@ -67,13 +67,6 @@ def test_truth_and_prediction_are_beside_each_other(tmp_path: Path) -> None:
         assert 15 / 20 * widest < right[0] - left[0] < 15 / 20 * widest * 1.2
 
 
-def test_a_photo_has_no_truth(tmp_path: Path) -> None:
-    assert write_recording([make_frame(truth_m=None)] * 3, tmp_path / "x.rrd") == 3
-    values = read_recording(tmp_path / "x.rrd")
-    assert not [entity for entity, _, _ in values if "truth" in entity or "error" in entity]
-    assert values["/world/prediction", "Transform3D:translation", 2].tolist() == [[0, 0, 0]]
-
-
 @pytest.mark.parametrize(("truth_m", "pictures"), [(4, 4), (None, 2)])
 def test_the_blueprint_shows_each_cloud_once(tmp_path: Path, truth_m: float | None, pictures: int) -> None:
     write_recording([make_frame(truth_m=truth_m)], tmp_path / "x.rrd")
@@ -86,6 +79,13 @@ def test_the_blueprint_shows_each_cloud_once(tmp_path: Path, truth_m: float | No
     assert "**" not in contents and "depth" not in contents
     position, target = (values[eye, f"EyeControls3D:{name}", -1][0] for name in ("position", "look_target"))
     assert position[2] < 0 < target[2] and position[1] < 0
+
+
+def test_a_photo_without_truth(tmp_path: Path) -> None:
+    assert write_recording([make_frame(truth_m=None)] * 3, tmp_path / "x.rrd") == 3
+    values = read_recording(tmp_path / "x.rrd")
+    assert not [entity for entity, _, _ in values if "truth" in entity or "error" in entity]
+    assert values["/world/prediction", "Transform3D:translation", 2].tolist() == [[0, 0, 0]]
 
 
 def test_a_frame_without_any_known_pixel(tmp_path: Path) -> None:
