@@ -1,5 +1,6 @@
 """The page as a visitor uses it: served by the script, driven by a headless Chromium."""
 
+import logging
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Script
 
+from app import is_not_deleted_upload
 from src.estimator import DepthEstimator
 
 EXAMPLE = ROOT / "src" / "viewing" / "examples" / "room-2.jpg"
@@ -109,6 +111,14 @@ def test_a_file_that_is_no_photo_or_too_large_is_refused(page: Any, server: Serv
     page.set_input_files("input[type=file]", tmp_path / "large.jpg")
     page.wait_for_selector("[data-testid=toast-body] >> text=maximum allowed size")
     assert server.files() == []
+
+
+def test_only_errors_about_deleted_uploads_are_filtered() -> None:
+    caused = RuntimeError()
+    caused.__context__ = FileNotFoundError()
+    for error, kept in ((FileNotFoundError(), False), (caused, False), (RuntimeError(), True)):
+        record = logging.LogRecord("", logging.ERROR, "", 0, "", (), (type(error), error, None))
+        assert is_not_deleted_upload(record) is kept
 
 
 def test_a_taken_port_is_refused_first(script_inside: Script) -> None:

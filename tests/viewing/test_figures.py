@@ -23,7 +23,7 @@ def test_figures_with_several_panels(tmp_path: Path) -> None:
     path = tmp_path / "new" / "figure.png"
     figures.draw_strip([figures.Comparison("a", IMAGE, HOLED_M, DEPTH_M[::2, ::2])] * 2, path)
     assert count_colours(path) > 200
-    assert (191, 191, 191) in set(map(tuple, np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)))
+    assert (np.asarray(Image.open(path).convert("RGB")) == 191).all(axis=-1).mean() > 0.09  # unknown
     for count in (1, 5):
         figures.draw_contact_sheet([("a room", IMAGE, HOLED_M)] * count, path)
         assert count_colours(path) > 100
