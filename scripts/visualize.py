@@ -14,96 +14,80 @@ if __name__ == "__main__":
 
 import sys
 import tempfile
-from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from src.cli.data import bar_options
 from src.cli.network import open_its_data, open_network
-from src.conventions import NYU_INTRINSICS, UserError
+from src.conventions import NYU_INTRINSICS, Pairs, UserError
 from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo, shrink_photo
 from src.estimator import DepthEstimator
-from src.viewing.rerun_log import Shot, check_ports, open_window, record, serve
+from src.viewing.ports import check_ports
+from src.viewing.recording import PredictedFrame, write_recording
+from src.viewing.rerun_viewer import HOST, open_window, serve
 
-LARGEST_PX = 1024
-"""A photo's longer side in a recording: the network sees less than half of it."""
+MAX_SIDE_PX = 1024
+"""Larger photos are shrunk to this: the network sees less than half of it."""
+
+Reader = Callable[[], tuple[Photo, np.ndarray | None]]
+"""Reads a photo, and its true depth in metres where it has one."""
 
 
 def main() -> None:
     options = parse_visualization(__doc__)
-    photos = find_photos(options.photos) if options.photos else []
+    photos = find_inputs(options.photos) if options.photos else []
+    for source in photos:
+        if isinstance(source, str) or is_video(source):
+            raise UserError(f"{source}: got a video or webcam, expected photos. Use scripts/predict.py.")
     if options.web:
-        check_ports(options.port)
+        check_ports(HOST, options.port, options.port + 1)
     estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
-    if estimator.unit_m is None:
-        raise UserError(f"{estimator.name}: learnt relative depth, and a cloud needs metres. Take another checkpoint.")
-    failed: list[str] = []
-    shots = shoot_photos(photos, estimator, options, failed) if photos else shoot_frames(estimator, options, failed)
-    if options.spawn or options.web:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "visualization.rrd"
-            count = record(shots, path)
-            if options.web:
-                serve(path, options.port)
-            else:
-                open_window(path)
-    else:
-        path = options.save or Path("visualization.rrd")
-        count = record(shots, path)
-        print(f"recording  {path}  ({path.stat().st_size / 1e6:.1f} MB); open it with: rerun {path}")
-    if failed:
-        raise UserError(f"{len(failed)} of {count + len(failed)} frames failed, named above; the others are done.")
-
-
-def find_photos(words: list[str]) -> list[Path]:
-    """Find the photos that the words name.
-
-    **Raises**: UserError when a film or a webcam is among them.
-    """
-    photos = []
-    for found in find_inputs(words):
-        if isinstance(found, str) or is_video(found):
-            raise UserError(f"{found}: got a film or webcam, expected photos. Films go to scripts/predict.py.")
-        photos.append(found)
-    return photos
-
-
-def shoot_photos(
-    photos: list[Path], estimator: DepthEstimator, options: Namespace, failed: list[str]
-) -> Iterator[Shot]:
-    """Estimate each photo; what cannot be read is named, and noted in `failed`."""
-    for path in tqdm(photos, desc="estimating", **bar_options()):
-        try:
-            photo = shrink_photo(read_photo(path, fov_deg=options.fov), LARGEST_PX)
-        except UserError as error:
-            tqdm.write(f"error: {error}", file=sys.stderr)
-            failed.append(str(path))
-            continue
-        yield Shot(path.name, photo.image, photo.camera, estimator.estimate(photo))
-
-
-def shoot_frames(estimator: DepthEstimator, options: Namespace, failed: list[str]) -> Iterator[Shot]:
-    """Estimate frames of a data set, evenly spread; what cannot be read is named, and noted in `failed`."""
-    data = open_its_data(estimator.about, options)
-    pairs = data.open(options.split, options.limit)
-    chosen = sorted({len(pairs) * place // options.frames for place in range(options.frames)})
-    for index in tqdm(chosen, desc="estimating", **bar_options()):
-        try:
-            frame = pairs[index]
-        except UserError as error:
-            tqdm.write(f"error: {error}", file=sys.stderr)
-            failed.append(pairs.names[index])
-            continue
-        if data.kind == "csv":
-            photo = make_photo(frame.image, fov_deg=options.fov)
+    estimator.require_metres("a point cloud")
+    readers: list[tuple[str, Reader]] = [(path.name, partial(read_small, path, options.fov)) for path in photos]
+    if not photos:
+        data = open_its_data(estimator.about, options)
+        pairs = data.open(options.split, options.limit)
+        for index in sorted({len(pairs) * number // options.frames for number in range(options.frames)}):
+            readers.append((pairs.names[index], partial(read_pair, pairs, index, data.kind, options.fov)))
+    frames = predict_frames(readers, estimator)
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.save or Path(folder if options.spawn or options.web else "") / "visualization.rrd"
+        count = write_recording(frames, path)
+        if options.web:
+            serve(path, options.port)
+        elif options.spawn:
+            open_window(path)
         else:
-            # Rooms are seen through NYU's camera too, some at a smaller size.
-            height, width = frame.depth_m.shape
-            photo = Photo(frame.image, NYU_INTRINSICS.resized(width, height), data.kind)
-        known_m = frame.depth_m * frame.valid
-        yield Shot(pairs.names[index], frame.image, photo.camera, estimator.estimate(photo), known_m)
+            print(f"recording  {path}  ({path.stat().st_size / 1e6:.1f} MB); open it with: rerun {path}")
+    if failed := len(readers) - count:
+        raise UserError(f"{failed} of {len(readers)} frames failed, named above; the others are done.")
+
+
+def predict_frames(readers: Sequence[tuple[str, Reader]], estimator: DepthEstimator) -> Iterator[PredictedFrame]:
+    """Predict each titled frame; report and skip those that cannot be read."""
+    for title, read in tqdm(readers, desc="predicting", **bar_options()):
+        try:
+            photo, truth_m = read()
+        except UserError as error:
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            continue
+        yield PredictedFrame(title, photo.image, photo.camera, estimator.estimate(photo), truth_m)
+
+
+def read_small(path: Path, fov_deg: float | None) -> tuple[Photo, None]:
+    return shrink_photo(read_photo(path, fov_deg=fov_deg), MAX_SIDE_PX), None
+
+
+def read_pair(pairs: Pairs, index: int, kind: str, fov_deg: float | None) -> tuple[Photo, np.ndarray]:
+    frame = pairs[index]
+    photo = make_photo(frame.image, fov_deg=fov_deg)
+    if kind != "csv":  # rooms are rendered with NYU's camera, some at a smaller size
+        photo = photo._replace(camera=NYU_INTRINSICS.resized(photo.camera.width_px, photo.camera.height_px))
+    return photo, frame.depth_m * frame.valid
 
 
 if __name__ == "__main__":

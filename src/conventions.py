@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -41,6 +42,11 @@ class Intrinsics:
     cy_px: float
     width_px: int
     height_px: int
+
+    @property
+    def fov_deg(self) -> float:
+        """Return the angle of view along the longer side."""
+        return math.degrees(2 * math.atan(max(self.width_px / self.fx_px, self.height_px / self.fy_px) / 2))
 
     def resized(self, width_px: int, height_px: int) -> Intrinsics:
         """Return the camera of the resized frame; the axes may be scaled differently."""

@@ -28,11 +28,11 @@ class DepthEstimator:
         estimator = DepthEstimator()            # the weights that ship, or DepthEstimator("runs/…/best.pt")
         depth_m = estimator("photo.jpg")        # (H, W) float32, metres
 
-    Each photo is resized until an angle covers as many pixels as in training: its angle of view is `fov_deg`, else
-    its EXIF's, else that of the training camera (63 degrees along the longer side). Metres are as right as that angle.
-    Calls change nothing in the estimator, so that threads may share it.
+    Each photo is resized to the training camera's pixels per degree. Its angle of view is `fov_deg`, else from EXIF,
+    else the training camera's (63 degrees along the longer side); depth is as accurate as that angle.
+    Threads may share an estimator.
 
-    **Raises**: UserError when the checkpoint cannot be read or the device is not there.
+    **Raises**: UserError when the checkpoint cannot be read or the device does not exist.
     """
 
     def __init__(
@@ -46,21 +46,29 @@ class DepthEstimator:
         self.precision = choose_precision(device, amp)
         content = checkpoint.load(Path(checkpoint_path or SHIPPED))
         self.about: dict[str, Any] = content["about"]
-        chosen, self.weights = checkpoint.choose_weights(content, weights)
-        network = rebuild(self.about["encoder"], chosen)
+        state, self.weights = checkpoint.choose_weights(content, weights)
+        network = rebuild(self.about["encoder"], state)
         self.network = network.to(self.precision.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         shipped = "the weights that ship with the repository"
         self.name = f"{checkpoint_path} ({self.weights})" if checkpoint_path else shipped
 
     @property
     def unit_m(self) -> float | None:
-        """Metres that the network calls 1; None where it learnt shares of the farthest point."""
+        """Metres per unit of the network's output; None for a relative network, whose farthest point is 1."""
         return self.about["max_depth_m"] if self.about["target"] == "metric" else None
 
     @property
     def unit(self) -> str:
-        """What the numbers of `estimate` are, in a word."""
+        """The unit of `estimate`, for labels."""
         return "m" if self.unit_m else "of the farthest"
+
+    def require_metres(self, user: str) -> None:
+        """Check that the network predicts metres, which `user` needs.
+
+        **Raises**: UserError when it was trained on relative depth.
+        """
+        if self.unit_m is None:
+            raise UserError(f"{self.name}: predicts relative depth, {user} needs metres. Use another checkpoint.")
 
     def __call__(
         self,
@@ -73,37 +81,36 @@ class DepthEstimator:
 
         **Shape**: a photo -> (H, W), its own size, or `size_px` as (width, height), e.g. (56, 56). Several photos of
         one size, in a list or an array (B, H, W, 3), -> (B, H, W).
-        **Raises**: UserError for what is no photo, and when the network learnt relative depth: `estimate` gives that.
+        **Raises**: UserError for other inputs, and for a relative network: call `estimate` instead.
         """
-        if self.unit_m is None:
-            raise UserError(f"{self.name}: learnt relative depth and knows no metres. Take another checkpoint.")
+        self.require_metres("DepthEstimator(photo)")
         is_batch = isinstance(photo, list | tuple) or (isinstance(photo, np.ndarray) and photo.ndim == 4)
         if not is_batch:
             return self.estimate(read(cast(Picture, photo), fov_deg), size_px)
-        photos = [read(one, fov_deg) for one in cast(Sequence[Picture], photo)]
-        sizes = {one.image.shape[:2] for one in photos}
+        photos = [read(picture, fov_deg) for picture in cast(Sequence[Picture], photo)]
+        sizes = {member.image.shape[:2] for member in photos}
         if not photos or (size_px is None and len(sizes) > 1):
-            raise UserError(f"got {len(photos)} photos of {len(sizes)} sizes, expected one size. Name it by size_px.")
-        return np.stack([self.estimate(one, size_px) for one in photos])
+            raise UserError(f"got {len(photos)} photos of {len(sizes)} sizes, expected one size. Set size_px.")
+        return np.stack([self.estimate(member, size_px) for member in photos])
 
     def intrinsics(self, photo: Picture, *, fov_deg: float | None = None) -> Intrinsics:
-        """Tell the camera with which a photo is taken to be seen, as `Intrinsics.unproject` needs it."""
+        """Return the camera assumed for a photo, e.g. for `Intrinsics.unproject`."""
         return read(photo, fov_deg).camera
 
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
-        """Estimate one photo's depth in `unit`: metres, or shares of the farthest point. (H, W), or size_px's."""
-        seen = to_network_input(photo.image, photo.camera)
-        image = torch.from_numpy(seen.image.copy()).permute(2, 0, 1)[None].to(self.precision.device)
+        """Estimate one photo's depth in `unit`: (H, W), or of `size_px`."""
+        resized = to_network_input(photo.image, photo.camera)
+        image = torch.from_numpy(resized.image.copy()).permute(2, 0, 1)[None].to(self.precision.device)
         depth = predict(self.network, image, self.precision)[0, 0].cpu().numpy()
-        factor = self.unit_m * seen.scale if self.unit_m else 1 / max(float(depth.max()), 1e-6)
+        factor = self.unit_m * resized.scale if self.unit_m else 1 / max(float(depth.max()), 1e-6)
         width_px, height_px = size_px or (photo.camera.width_px, photo.camera.height_px)
         return enlarge_depth(depth * np.float32(factor), width_px, height_px)
 
 
 def read(photo: Picture, fov_deg: float | None = None) -> Photo:
-    """Read whatever may stand for a photo, with its camera.
+    """Read a photo and its camera from any `Picture`.
 
-    **Raises**: UserError that says what was got.
+    **Raises**: UserError for other types and shapes.
     """
     if isinstance(photo, str | Path):
         return read_photo(Path(photo), fov_deg=fov_deg)

@@ -18,6 +18,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from src.estimator import DepthEstimator
+from src.network import SHIPPED
+from src.training import checkpoint
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_NYU = Path(os.environ.get("NYU_DIR", ROOT.parent / "shared" / "nyu"))
 
@@ -182,6 +186,36 @@ def trained(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -
 def finished_run(trained: Trained, tmp_path: Path) -> Path:
     """A copy of the tiny run, to resume, evaluate or damage: `run` in the empty folder."""
     return Path(shutil.copytree(trained.run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def estimator() -> DepthEstimator:
+    return DepthEstimator(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def relative_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped network, declared as one that predicts relative depth."""
+    path = tmp_path_factory.mktemp("relative") / "relative.safetensors"
+    content = checkpoint.load(SHIPPED)
+    weights, _ = checkpoint.choose_weights(content)
+    checkpoint.export(path, {**content["about"], "target": "relative"}, weights)
+    return path
+
+
+def read_recording(path: Path, *, blueprint: bool = False) -> dict[tuple[str, str, int], np.ndarray]:
+    """Read a recording with Rerun's reader: values by entity, component and frame; frame -1 where it has none."""
+    chunks = pytest.importorskip("rerun.chunk", reason="Rerun's last release for Python 3.10 has no reader")
+    reader = chunks.RrdReader(path)
+    stream = reader.stream(store=reader.blueprints()[0]) if blueprint else reader.stream()
+    values = {}
+    for chunk in stream.to_chunks():
+        table = chunk.to_record_batch().to_pydict()
+        steps = table.get("frame", [-1] * chunk.num_rows)
+        for name in table:
+            rows = zip(steps, table[name], strict=True)
+            values |= {(chunk.entity_path, name, step): np.array(value) for step, value in rows if value is not None}
+    return values
 
 
 @pytest.fixture

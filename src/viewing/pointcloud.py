@@ -1,4 +1,4 @@
-"""From a depth map to points in space, and to a file that MeshLab and Blender open."""
+"""Point clouds from depth maps, and PLY files for MeshLab and Blender."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from src.conventions import Intrinsics
 from src.files import whole_file
 
-STEEPEST = 8.0
-"""Metres away per metre across: a surface seen at 83 degrees. What is steeper is the gap between two things."""
+MAX_SLOPE = 8.0
+"""Metres away per metre across: a surface seen at 83 degrees. A steeper one is the edge between two objects."""
 
 
 class Cloud(NamedTuple):
     """Coloured points in the camera's frame: X right, Y down, Z forward.
 
-    **Shape**: points_m (N, 3) float32; colours (N, 3) uint8.
-    **Units**: metres.
+    **Shape**: points_m (N, 3) float32, metres; colours (N, 3) uint8.
     """
 
     points_m: NDArray[np.float32]
@@ -28,19 +27,18 @@ class Cloud(NamedTuple):
 
 
 def make_cloud(
-    image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, most: int = 320_000
+    image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, max_points: int = 320_000
 ) -> Cloud:
-    """Make a cloud of at most `most` points, on a regular grid of pixels.
+    """Make a cloud of at most `max_points` points from a regular grid of pixels.
 
-    Pixels without depth (0) are left out, and so are those between one thing and the next, where a resized map
-    has values that belong to neither.
+    Left out: pixels without depth (0), and those at the edge of an object, where a resized map interpolates.
 
     **Shape**: image (H, W, 3) uint8, depth_m (H, W).
     """
-    stride = math.ceil(math.sqrt(depth_m.size / most))
+    stride = math.ceil(math.sqrt(depth_m.size / max_points))
     first = stride // 2
     depth = depth_m[first::stride, first::stride]
-    seen = Intrinsics(
+    strided = Intrinsics(
         camera.fx_px / stride,
         camera.fy_px / stride,
         (camera.cx_px - first) / stride,
@@ -48,25 +46,25 @@ def make_cloud(
         depth.shape[1],
         depth.shape[0],
     )
-    keep = (depth > 0) & ~is_gap(depth, seen)
-    return Cloud(seen.unproject(depth)[keep], image[first::stride, first::stride][keep])
+    keep = (depth > 0) & ~is_edge(depth, strided)
+    return Cloud(strided.unproject(depth)[keep], image[first::stride, first::stride][keep])
 
 
-def is_gap(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool_]:
-    """Mark pixels on a surface steeper than `STEEPEST` towards any neighbour: (H, W) -> (H, W)."""
-    marked = np.zeros(depth_m.shape, dtype=bool)
-    for depth, mark, focal_px in ((depth_m, marked, camera.fx_px), (depth_m.T, marked.T, camera.fy_px)):
+def is_edge(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool_]:
+    """Mark pixels whose surface is steeper than `MAX_SLOPE` towards any neighbour: (H, W) -> (H, W)."""
+    edges = np.zeros(depth_m.shape, dtype=bool)
+    for depth, edge, focal_px in ((depth_m, edges, camera.fx_px), (depth_m.T, edges.T, camera.fy_px)):
         across_m = np.minimum(depth[:, :-1], depth[:, 1:]) / focal_px
-        steep = np.abs(np.diff(depth, axis=1)) > STEEPEST * across_m
-        mark[:, :-1] |= steep
-        mark[:, 1:] |= steep
-    return marked
+        steep = np.abs(np.diff(depth, axis=1)) > MAX_SLOPE * across_m
+        edge[:, :-1] |= steep
+        edge[:, 1:] |= steep
+    return edges
 
 
 def write_ply(cloud: Cloud, path: Path) -> None:
-    """Write a binary PLY with colours, turned upright for viewers: X right, Y up, Z towards the viewer, in metres.
+    """Write a binary PLY with colours, in metres, upright for viewers: X right, Y up, Z towards the viewer.
 
-    **Raises**: UserError when the disk refuses; an earlier file of that name is then untouched.
+    **Raises**: UserError when the file cannot be written.
     """
     import trimesh
 

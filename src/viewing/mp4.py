@@ -1,4 +1,4 @@
-"""Write a film that any player and browser shows: H.264 in MP4."""
+"""Write a video that any player and browser shows: H.264 in MP4."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from src.files import whole_file
 
-Frame = NDArray[np.uint8]
-
 
 @contextlib.contextmanager
-def film(path: Path, fps: Fraction | int) -> Iterator[Callable[[Frame], None]]:
-    """Give a function that appends a frame, (H, W, 3) uint8, all of one size; the MP4 appears when the block ends.
+def write_video(path: Path, fps: Fraction | int) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """Yield a function that appends a frame, (H, W, 3) uint8, all of one size; `path` appears when the block ends.
 
-    An odd row or column at the edge is dropped, since H.264 stores colour for two by two pixels.
+    An odd last row or column is dropped, since H.264 stores colour per 2x2 pixels.
 
     **Raises**: UserError when the file cannot be written.
     """
@@ -29,7 +27,7 @@ def film(path: Path, fps: Fraction | int) -> Iterator[Callable[[Frame], None]]:
         stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
 
-        def append(frame: Frame) -> None:
+        def append(frame: NDArray[np.uint8]) -> None:
             height, width = (side - side % 2 for side in frame.shape[:2])
             if not stream.codec_context.is_open:
                 stream.height, stream.width = height, width
