@@ -41,13 +41,13 @@ from src.estimator import DepthEstimator
 from src.network import summarize
 from src.training import distributed
 from src.training.allocator import keep_freed_memory
-from src.training.engine import Precision, Units, choose_precision, settle_swa, train_epoch, validate
+from src.training.checkpoint_manager import BEST, CheckpointManager
+from src.training.engine import Precision, Units, choose_precision, finalize_swa, train_epoch, validate
 from src.training.interruption import Interruption, Stopped
-from src.training.keeper import BEST, Keeper
-from src.training.logbook import Logbook
 from src.training.losses import LOSSES
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.provenance import describe_machine, revision
+from src.training.run_log import RunLog
 from src.training.state import State
 from src.viewing.figures import draw_strip
 
@@ -59,7 +59,7 @@ def main() -> None:
         try:
             with distributed.joined(typed.device):
                 # The first of several processes knows for all which run it is.
-                options, resumed = distributed.share(choose_run(parser, typed) if distributed.is_first() else None)
+                options, resumed = distributed.broadcast(choose_run(parser, typed) if distributed.is_first() else None)
                 interruption.limit_s = 60 * (options.max_minutes or math.inf)
                 data, precision = train(options, resumed, interruption)
             if distributed.is_first():
@@ -75,7 +75,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     keep_freed_memory()
     precision = choose_precision(options.device, options.amp)
     units, loss = Units(options.target, options.max_depth), LOSSES[options.loss]
-    ours = {"device": precision.device, "rank": distributed.rank(), "world": distributed.world()}
+    ours = {"device": precision.device, "rank": distributed.rank(), "world": distributed.world_size()}
 
     # Data: chosen, split, decoded once. The network comes before the decoding, so that a mistake in it costs no wait.
     with distributed.first_on_its_machine():
@@ -140,16 +140,16 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         "validation": {},
         "options": as_preset(options),
         "revision": revision(),
-        "machine": describe_machine(precision.device, precision.name, distributed.world()),
+        "machine": describe_machine(precision.device, precision.name, distributed.world_size()),
         "plan": batches.plan,
     }
     if resumed is not None:
         go_on(state, resumed, facts)
     forward = distributed.share_gradients(network)
-    keeper = Keeper(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
+    keeper = CheckpointManager(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
     logbook = None
     if distributed.is_first():
-        logbook = Logbook(options.out, as_preset(options), epochs=state.epoch)
+        logbook = RunLog(options.out, as_preset(options), epochs=state.epoch)
 
     # The loop.
     print(f"{len(decoded)} training frames, {precision.name}, run folder {options.out}", flush=True)
@@ -159,7 +159,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     check = partial(validate, loss=loss, units=units, precision=precision.exact)
     pictured = (held_out, held_out_decoded.rows) if held_out and held_out_decoded else (frames, decoded.rows)
     validation_s = 0.0
-    with interruption.patience(), bar:
+    with interruption.deferred(), bar:
         while state.epoch < options.epochs:
             started, begun_with = time.monotonic(), state.batch
             train_loss = train_epoch(
@@ -177,8 +177,8 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             )
             trained = time.monotonic()
             rate = (state.batch - begun_with) * batches.batch_size / (trained - started)
-            keeper.stop_if_asked(validation_s)
-            measured = check(state.judged, keeper.watch(validation)) if validation is not None else {}
+            keeper.stop_if_requested(validation_s)
+            measured = check(state.eval_network, keeper.interruptible(validation)) if validation is not None else {}
             validation_s = time.monotonic() - trained
             state.end_epoch()
             values = {"train_loss": train_loss, **{f"val_{key}": value for key, value in measured.items()}}
@@ -188,16 +188,16 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             shown = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
             skipped = f"  {state.skipped} steps skipped" if state.skipped else ""
             bar.write(f"epoch {state.epoch:3}/{options.epochs}  {shown}  {rate:.1f} img/s{skipped}")
-            if keeper.judge(measured, "ema" if average else "raw"):
-                draw_samples(state.judged, *pictured, facts, precision.exact, options.out)
+            if keeper.save_best(measured, "ema" if average else "raw"):
+                draw_samples(state.eval_network, *pictured, facts, precision.exact, options.out)
             keeper.save()
     if swa and not state.has_swa:
         print("SWA  has no weights: all of its steps were skipped", flush=True)
     elif swa:
-        judged = settle_swa(state, batches.epoch(state.epoch), precision)
+        judged = finalize_swa(state, batches.epoch(state.epoch), precision)
         measured = check(judged, validation) if validation is not None else {}
         print("SWA  " + "  ".join(f"val_{key} {value:.4f}" for key, value in measured.items()), flush=True)
-        if keeper.judge(measured, "swa"):
+        if keeper.save_best(measured, "swa"):
             draw_samples(judged, *pictured, facts, precision.exact, options.out)
         keeper.save()
     return data, precision

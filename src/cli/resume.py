@@ -15,8 +15,8 @@ from src.cli.parsing import ROOT, Parser, read_preset
 from src.conventions import UserError
 from src.network import DepthNet, rebuild
 from src.training import checkpoint, distributed
-from src.training.keeper import NEWEST, find_newest, load_newest
-from src.training.logbook import check_writable
+from src.training.checkpoint_manager import NEWEST, find_newest, load_newest
+from src.training.run_log import check_writable
 from src.training.state import State
 
 RUNS = Path("runs")
@@ -111,7 +111,7 @@ def how_to_go_on(options: Namespace) -> str:
     """Write the command that goes on with a run that was stopped."""
     if options.out is None or find_newest(options.out) is None:
         return " before anything was saved"
-    count, here = distributed.world(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    count, here = distributed.world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     flags = f"--nproc-per-node {here}" if count == here else "(with its flags as before)"
     words = [
         "python" if count == 1 else f"torchrun {flags}",
