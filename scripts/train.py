@@ -33,11 +33,11 @@ from src.conventions import UserError
 from src.estimator import DepthEstimator
 from src.training import distributed
 from src.training.allocator import keep_freed_memory
-from src.training.engine import Units, choose_precision, settle_swa, train_epoch, validate
+from src.training.checkpoint_manager import BEST, CheckpointManager
+from src.training.engine import Units, choose_precision, finalize_swa, train_epoch, validate
 from src.training.interruption import Interruption, Stopped
-from src.training.keeper import BEST, Keeper
-from src.training.logbook import Logbook
 from src.training.losses import LOSSES
+from src.training.run_log import RunLog
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         try:
             with distributed.joined(typed.device):
                 # The first process decides for all which run this is.
-                options, resumed = distributed.share(choose_run(parser, typed) if distributed.is_first() else None)
+                options, resumed = distributed.broadcast(choose_run(parser, typed) if distributed.is_first() else None)
                 interruption.limit_s = 60 * (options.max_minutes or math.inf)
                 data = train(options, resumed, interruption)
             if distributed.is_first():
@@ -73,8 +73,8 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     if resumed is not None:
         restore(state, resumed, facts)
     forward = distributed.share_gradients(network)
-    keeper = Keeper(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
-    log = Logbook(options.out, as_preset(options), epochs=state.epoch) if distributed.is_first() else None
+    manager = CheckpointManager(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
+    log = RunLog(options.out, as_preset(options), epochs=state.epoch) if distributed.is_first() else None
     measure = partial(validate, loss=loss, units=units, precision=precision.exact)
     shown = (frames.training, batches) if validation is None else (frames.validation, validation)
     draw = partial(draw_samples, shown[0], shown[1].packed, facts=facts, precision=precision.exact, folder=options.out)
@@ -84,7 +84,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     done = state.epoch * images_per_epoch + state.batch * batches.batch_size
     bar = tqdm(total=options.epochs * images_per_epoch, initial=done, smoothing=0.05, **bar_options())
     validation_s = 0.0
-    with interruption.patience(), bar:
+    with interruption.deferred(), bar:
         while state.epoch < options.epochs:
             started, first = time.monotonic(), state.batch
             train_loss = train_epoch(
@@ -97,14 +97,14 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
                 clip=options.clip,
                 accumulate=options.accumulate,
                 on_read=lambda mean: bar.set_postfix_str(f"epoch {state.epoch + 1}, loss {mean:.4f}"),
-                after_step=keeper.after_step,
+                after_step=manager.after_step,
                 name_batch=lambda index: ", ".join(batches.names(state.epoch, index)),
             )
             rate = (state.batch - first) * batches.batch_size / (time.monotonic() - started)
-            keeper.stop_if_asked(validation_s)
+            manager.stop_if_requested(validation_s)
 
             started = time.monotonic()
-            measured = measure(state.judged, keeper.watch(validation)) if validation is not None else {}
+            measured = measure(state.eval_network, manager.interruptible(validation)) if validation is not None else {}
             validation_s = time.monotonic() - started
             state.end_epoch()
 
@@ -116,19 +116,19 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             shown = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
             skipped = f"  {state.skipped} steps skipped" if state.skipped else ""
             bar.write(f"epoch {state.epoch:3}/{options.epochs}  {shown}  {rate:.1f} img/s{skipped}")
-            if keeper.judge(measured, "ema" if state.average else "raw"):
-                draw(state.judged)
-            keeper.save()
+            if manager.save_best(measured, "ema" if state.average else "raw"):
+                draw(state.eval_network)
+            manager.save()
 
     if state.swa and not state.has_swa:
         print("SWA  has no weights: all of its steps were skipped", flush=True)
     elif state.swa:
-        averaged = settle_swa(state, batches.epoch(state.epoch), precision)
+        averaged = finalize_swa(state, batches.epoch(state.epoch), precision)
         measured = measure(averaged, validation) if validation is not None else {}
         print("SWA  " + "  ".join(f"val_{key} {value:.4f}" for key, value in measured.items()), flush=True)
-        if keeper.judge(measured, "swa"):
+        if manager.save_best(measured, "swa"):
             draw(averaged)
-        keeper.save()
+        manager.save()
     return frames.data
 
 

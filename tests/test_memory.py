@@ -71,7 +71,7 @@ def measure(folder: Path, rounds: int, passes: int) -> list[tuple[float, int]]:
         train_epoch(state, batches.epoch(state.epoch), loss=mse, units=metric, precision=cpu)
         state.end_epoch()
         for _ in range(passes):
-            validate(state.judged, validation, loss=mse, units=metric, precision=cpu)
+            validate(state.eval_network, validation, loss=mse, units=metric, precision=cpu)
         return round(resident_mb() - before[0], 1), open_files() - before[1]
 
     work(5)

@@ -14,8 +14,8 @@ from src.cli.network import known_folder
 from src.cli.parsing import ROOT, Parser, read_preset
 from src.conventions import UserError
 from src.training import distributed
-from src.training.keeper import NEWEST, find_newest, load_newest
-from src.training.logbook import check_writable
+from src.training.checkpoint_manager import NEWEST, find_newest, load_newest
+from src.training.run_log import check_writable
 from src.training.state import State
 
 RUNS = Path("runs")
@@ -91,7 +91,7 @@ def resume_hint(options: Namespace) -> str:
     """Write the command that resumes a run that was stopped."""
     if options.out is None or find_newest(options.out) is None:
         return " before anything was saved"
-    world, local = distributed.world(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    world, local = distributed.world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     flags = f"--nproc-per-node {local}" if world == local else "(with its flags as before)"
     words = ["python" if world == 1 else f"torchrun {flags}", script_path("train.py")]
     words += ["--resume", shlex.quote(str(options.out / NEWEST))]

@@ -91,7 +91,7 @@ def make_batches(
     readable = f"{len(frames.training)} frames, unreadable {sorted(training.left_out) or 'none'}"
     distributed.require_same(readable, "readable frames")
     shared: dict[str, Any] = {"device": device, "workers": options.workers}
-    shared |= {"rank": distributed.rank(), "world_size": distributed.world()}
+    shared |= {"rank": distributed.rank(), "world_size": distributed.world_size()}
     augmentation = choose_augmentation(options, frames.data.kind)
     batches = TrainingBatches(training, options.batch_size, augmentation=augmentation, seed=options.seed, **shared)
     return batches, None if validation is None else ValidationBatches(validation, options.batch_size, **shared)
@@ -142,6 +142,6 @@ def describe_run(options: Namespace, plan: str, precision: Precision) -> dict[st
         "validation": {},
         "options": as_preset(options),
         "revision": revision(),
-        "machine": describe_machine(precision.device, precision.name, distributed.world()),
+        "machine": describe_machine(precision.device, precision.name, distributed.world_size()),
         "plan": plan,
     }

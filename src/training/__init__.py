@@ -1,1 +1,1 @@
-"""Losses, measures, optimiser, the loop, checkpoints, the run's log."""
+"""Losses, optimiser, training loop, checkpoints, run log, processes."""

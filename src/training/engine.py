@@ -1,8 +1,7 @@
-"""The hand-written loop: autocast, scale, unscale, clip, step; and the pass that validates."""
+"""An epoch of training (autocast, scale, unscale, clip, step), and a validation pass."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 import warnings
@@ -20,93 +19,91 @@ from src.training import distributed
 from src.training.losses import Loss, make_target, masked_mean
 from src.training.state import State
 
-HOST_READ_BATCHES = 20
-"""Sums stay on the device; the host reads them once in so many batches, since a read waits for the device."""
+READ_LOSS_BATCHES = 20
+"""How often the host reads the mean loss: a read waits for the device."""
 
-PATIENCE_STEPS = 25
-"""So many skipped steps in a row end a run. fp16's scale, halved from 2^16, meets its floor of 1 after 16."""
+MAX_SKIPPED_STEPS = 25
+"""So many skipped steps in a row end a run. fp16's scale, halved from 2^16, reaches `MIN_SCALE` after 16."""
 
-LEAST_SCALE = 1.0
+MIN_SCALE = 1.0
+"""Of fp16's loss scaler: a scale that underflows to 0 would be divided by."""
 
 
 class Units(NamedTuple):
-    """What the network's numbers mean: the target's kind, and the depth in metres that is 1."""
+    """The kind of target, and the depth in metres that it calls 1."""
 
     target: str
     max_depth_m: float
 
 
 class Precision(NamedTuple):
-    """How the forward pass computes: on which device, and in which short type if any."""
+    """The device and the autocast type of the forward pass; None is float32."""
 
     device: torch.device
     dtype: torch.dtype | None
 
     @property
     def name(self) -> str:
-        """Device and type in words."""
+        """Device and type, for messages."""
         return f"{self.device.type} in {self.type_name}"
 
     @property
     def type_name(self) -> str:
-        """The type in words."""
+        """The type, for messages."""
         return str(self.dtype or torch.float32).removeprefix("torch.")
 
     @property
     def exact(self) -> Precision:
-        """The same device in float32, in which everything is validated and scored."""
+        """The same device in float32, for validation and scoring."""
         return Precision(self.device, None)
 
-    def autocast(self) -> contextlib.AbstractContextManager[None]:
-        """Compute in the short type within this context."""
-        return torch.autocast(self.device.type, dtype=self.dtype) if self.dtype else contextlib.nullcontext()
+    def autocast(self) -> torch.autocast:
+        """Compute in the autocast type within this context."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
     def scaler(self) -> GradScaler:
-        """Make a loss scaler. Only fp16 needs one; for other types it passes everything through."""
+        """Make a loss scaler, which is enabled for fp16 only."""
         return GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
 
 def choose_precision(device: str, amp: str) -> Precision:
-    """Settle on device and type. `auto` takes the GPU, bf16 where it computes it natively, else fp16; off on a CPU.
+    """Choose device and type. `auto` takes a GPU where there is one, with bf16 where it is native, else fp16.
 
-    fp16 runs on a CPU as well: slowly, but with the same loss scaler as on a GPU.
-
-    **Raises**: UserError when the device is not there, has no kernels in this torch, or does not compute fp16.
+    **Raises**: UserError when the device is missing, has no kernels in this torch, or does not support fp16.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there[device]:
+        device = next(name for name in available if available[name])
+    if not available[device]:
         raise UserError(f"--device {device}: torch finds none here. Take --device auto.")
     if device == "cuda":
         check_kernels()
-    if amp == "auto":
-        amp = "off"
-        if device == "cuda":
-            amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if amp == "auto" and device == "cuda":
+        amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if amp == "fp16" and device == "mps":
         raise UserError("--amp fp16: torch has no loss scaler for mps. Take --amp auto.")
-    return Precision(torch.device(device), {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp])
+    return Precision(torch.device(device), {"bf16": torch.bfloat16, "fp16": torch.float16}.get(amp))
 
 
 def check_kernels() -> None:
-    """Refuse a GPU that this torch was not built for: it counts as available, and its first operation fails.
+    """Refuse a GPU that this torch was not built for: it counts as available, but its first operation fails.
 
-    Machine code (`sm_75`) runs on GPUs of the same major capability from its minor one on, PTX (`compute_75`) on all
-    later ones.
+    Machine code (`sm_75`) runs on GPUs of the same major capability and at least its minor one, PTX (`compute_75`) on
+    all later ones. Builds for other makers' GPUs list neither.
 
     **Raises**: UserError that names the GPU and what to choose.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says the same over many lines
+        warnings.simplefilter("ignore")  # torch warns about the same over many lines
         name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
     built_for = torch.cuda.get_arch_list()
-    kernels = re.findall(r"\b(sm|compute)_(\d+)(\d)", " ".join(built_for))
-    for kind, major, minor in kernels:
-        built = int(major), int(minor)
-        if built <= capability and (kind == "compute" or built[0] == capability[0]):
-            return
-    if kernels:  # none are listed where torch was built for other makers' GPUs
+    kernels = [
+        (kind, (int(major), int(minor)))
+        for kind, major, minor in re.findall(r"\b(sm|compute)_(\d+)(\d)", " ".join(built_for))
+    ]
+    if kernels and not any(
+        built <= capability and (kind == "compute" or built[0] == capability[0]) for kind, built in kernels
+    ):
         raise UserError(
             f"--device cuda: torch {torch.__version__} has no kernels for {name} (sm_{capability[0]}{capability[1]}), "
             f"only for {' '.join(built_for)}. Choose another GPU (on Kaggle: T4 x2), or take --device cpu."
@@ -127,14 +124,14 @@ def train_epoch(
     after_step: Callable[[], None] = lambda: None,
     name_batch: Callable[[int], str] = "batch {}".format,
 ) -> float:
-    """Train on the batches that are left of an epoch, from `state.batch` on, and return the epoch's mean loss.
+    """Train on the remaining batches of an epoch, from `state.batch` on, and return the epoch's mean loss.
 
     Gradients of `accumulate` batches make one step; batches left over at the end are dropped. A step whose loss or
-    gradient is not finite, as when fp16 overflows, is skipped: weights, norm statistics, schedule and averages stay
-    as they were before it. `forward` is the network as it is called, where that is a wrapper around `state.network`.
-    `on_read` hears the mean loss so far each time the host reads it; `after_step` may save, or end it all by raising.
+    gradient is not finite, as when fp16 overflows, is skipped: weights, norm statistics, schedule and averages stay as
+    they were. `forward` is the wrapper to call in place of `state.network`, such as DDP. `on_read` gets the mean loss
+    so far every `READ_LOSS_BATCHES`. `after_step` may save, and may end the training by raising.
 
-    **Raises**: UserError after `PATIENCE_STEPS` skipped steps in a row; `name_batch` tells which frames came last.
+    **Raises**: UserError after `MAX_SKIPPED_STEPS` skipped steps in a row, with `name_batch` of the last one.
     """
     network, optimizer, scaler = state.network.train(), state.optimizer, state.scaler
     forward = forward or network
@@ -142,7 +139,7 @@ def train_epoch(
     before = [buffer.clone() for buffer in statistics]
     state.losses = state.losses.to(precision.device)
     optimizer.zero_grad(set_to_none=True)
-    tally = torch.zeros(3, device=precision.device)  # a step's losses: their sum, how many, and how many unsound ones
+    tally = torch.zeros(3, device=precision.device)  # of one step: sum and count of finite losses, count of bad values
     for batch in batches:
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
         with precision.autocast():
@@ -158,32 +155,28 @@ def train_epoch(
             tally[2] += ~norm.isfinite()
             tally = distributed.total(tally)
             state.losses += tally[:2]
-            if tally[2].item() == 0:  # the one value that the host waits for at each step: whether to make it
+            if tally[2].item() == 0:  # the only read per step for which the host waits
                 scaler.step(optimizer)
                 state.advance()
-                _copy(statistics, before)
+                torch._foreach_copy_(before, statistics)
             else:
-                _copy(before, statistics)
-                state.skipped, state.streak = state.skipped + 1, state.streak + 1
+                torch._foreach_copy_(statistics, before)
+                state.skipped += 1
+                state.streak += 1
             scaler.update()
-            if state.streak:
-                _hold_scale(scaler)
-            if state.streak == PATIENCE_STEPS:
+            if state.streak and scaler.is_enabled() and scaler.get_scale() < MIN_SCALE:
+                scaler.update(MIN_SCALE)
+            if state.streak == MAX_SKIPPED_STEPS:
                 raise UserError(
-                    f"epoch {state.epoch + 1}: loss or gradient was not finite in {PATIENCE_STEPS} steps in a row, the "
-                    f"last time on {name_batch(state.batch - 1)}. Look at these frames, or try a lower --lr."
+                    f"epoch {state.epoch + 1}: loss or gradient was not finite in {MAX_SKIPPED_STEPS} steps in a row, "
+                    f"the last time on {name_batch(state.batch - 1)}. Look at these frames, or try a lower --lr."
                 )
             tally.zero_()
             optimizer.zero_grad(set_to_none=True)
             after_step()
-        if state.batch % HOST_READ_BATCHES == 0:
+        if state.batch % READ_LOSS_BATCHES == 0:
             on_read(_mean_loss(state))
     return _mean_loss(state)
-
-
-def _copy(source: list[Tensor], target: list[Tensor]) -> None:
-    if source:
-        torch._foreach_copy_(target, source)
 
 
 def _mean_loss(state: State) -> float:
@@ -191,29 +184,22 @@ def _mean_loss(state: State) -> float:
     return total / count if count else math.nan
 
 
-def _hold_scale(scaler: GradScaler) -> None:
-    """Keep the scale from falling below where fp16 has any use of it; a division by 0 would follow."""
-    if scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
-        scaler.update(LEAST_SCALE)
+def finalize_swa(state: State, batches: Iterable[Batch], precision: Precision) -> nn.Module:
+    """Measure the norm statistics of the SWA weights over one pass of training batches; return their network.
 
-
-def settle_swa(state: State, batches: Iterable[Batch], precision: Precision) -> nn.Module:
-    """Measure the norm statistics of the averaged weights over one pass of training batches; return their network.
-
-    The average of weights has other activations than any of the weights it averages. Norms that keep their statistics
-    in training, as those of frozen stages do, keep them here.
+    Frozen norms keep their statistics, as in training.
 
     **Source**: Izmailov et al. 2018, arXiv 1803.05407, section 3.2.
     """
     assert state.swa is not None
     norms = [module for module in state.swa.train().modules() if isinstance(module, _BatchNorm)]
-    kept = [norm for norm in norms if not norm.training]
-    for norm in kept:
+    frozen = [norm for norm in norms if not norm.training]
+    for norm in frozen:
         norm.track_running_stats = False  # update_bn resets those that track
     update_bn(batches, state.swa, device=precision.device)
-    for norm in kept:
+    for norm in frozen:
         norm.track_running_stats = True
-    state.swa_settled = True
+    state.swa_finalized = True
     return state.swa.module
 
 
@@ -223,11 +209,11 @@ def validate(
 ) -> dict[str, float]:
     """Return the mean loss and, per image and then averaged, RMSE, AbsRel and d1 at the network's output size.
 
-    Where several processes each have a share of the frames, all get the figures of all frames.
+    Several processes each validate their share of the frames, and all return the figures of all frames.
 
-    **Units**: `rmse_m` in metres; under the relative target it is `rmse`, a share of the image's own maximum.
+    **Units**: `rmse_m` in metres; under the relative target `rmse`, a share of the image's maximum.
     """
-    network.eval()
+    distributed.broadcast_statistics(network.eval())
     images = [torch.zeros(5, 0, device=precision.device)]
     for batch in batches:
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
@@ -235,17 +221,12 @@ def validate(
         value = loss(prediction, target, batch.valid).expand(len(target))
         ratio = prediction.clamp(min=1e-3) / target.clamp(min=1e-3)
         errors = (prediction - target) ** 2, (ratio - 1).abs(), (torch.maximum(ratio, 1 / ratio) < 1.25).float()
-        squared, relative, close = (masked_mean(each, batch.valid, (1, 2, 3)) for each in errors)
+        squared, relative, close = (masked_mean(error, batch.valid, (1, 2, 3)) for error in errors)
         images.append(torch.stack([value, squared.sqrt(), relative, close, torch.ones_like(value)]))
-    # Processes may have unlike numbers of frames.
     *sums, count = distributed.total(torch.cat(images, dim=1).cpu().double().sum(dim=1)).tolist()
-    mean_loss, rmse, abs_rel, d1 = (each / count for each in sums)
-    return {
-        "loss": mean_loss,
-        **({"rmse_m": rmse * units.max_depth_m} if units.target == "metric" else {"rmse": rmse}),
-        "abs_rel": abs_rel,
-        "d1": d1,
-    }
+    mean_loss, rmse, abs_rel, d1 = (value / count for value in sums)
+    named_rmse = {"rmse_m": rmse * units.max_depth_m} if units.target == "metric" else {"rmse": rmse}
+    return {"loss": mean_loss, **named_rmse, "abs_rel": abs_rel, "d1": d1}
 
 
 @torch.inference_mode()

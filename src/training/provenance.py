@@ -1,12 +1,11 @@
-"""What ran: the source's revision, the versions, the hardware."""
+"""What a run ran on: source revision, versions, hardware."""
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -16,13 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def environment() -> dict[str, str]:
-    """Tell what ran: source revision, versions, hardware."""
+    """Return the source revision, versions and hardware."""
     facts = {"revision": revision(), "python": platform.python_version(), "platform": platform.platform()}
-    for package in PACKAGES:
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            facts[package] = "not installed"
+    facts |= {package: version(package) for package in PACKAGES}
     facts["processor"] = describe_device(torch.device("cpu"))
     if torch.cuda.is_available():
         facts["gpu"] = describe_device(torch.device("cuda"))
@@ -30,34 +25,30 @@ def environment() -> dict[str, str]:
 
 
 def describe_device(device: torch.device) -> str:
-    """Name what computes: the GPU, or the processor and its threads."""
+    """Name the GPU, or the processor and its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return "Apple GPU"
-    with contextlib.suppress(OSError, StopIteration):  # only Linux has this file
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-        return f"{model}, {torch.get_num_threads()} threads"
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():  # on Linux, where platform knows the architecture only
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.get_num_threads()} threads"
 
 
 def describe_machine(device: torch.device, precision: str, processes: int) -> str:
-    """Tell what decides about the last bits of a training's figures: device, type, processes, threads, torch."""
+    """Describe what decides about the last bits of a training: device, type, processes, threads, torch."""
     return f"{processes} x {precision}, {describe_device(device)}, torch {torch.__version__}"
 
 
 @cache
 def revision() -> str:
     """Name the commit of this repository, with `+changes` where files differ from it, as at the first call."""
+    command = ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    return done.stdout.strip() or "unknown"

@@ -1,4 +1,4 @@
-"""All that changes while training: weights, their average, optimiser, schedule, scaler, and how far it has come."""
+"""All that changes while training: weights, averages, optimiser, schedule, scaler, and progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNTERS = ("epoch", "batch", "skipped", "streak", "best")
 
 @dataclass
 class State:
-    """The training's state. What a checkpoint holds of it goes out by `weights` and `progress`, and in by `restore`.
+    """The training's state; a checkpoint holds its `weights` and `progress`, and `restore` loads them.
 
     Order and augmentation of the frames are not part of it: they follow from seed, epoch and batch number.
     """
@@ -30,37 +30,37 @@ class State:
     schedule: LRScheduler
     scaler: GradScaler
     average: AveragedModel | None = None
-    """The exponential moving average, over all steps."""
+    """The exponential moving average over all steps."""
     swa: AveragedModel | None = None
-    """The stochastic weight average, over the steps from `swa_start` on."""
+    """The stochastic weight average over the steps from `swa_start` on."""
     swa_start: int = 0
-    swa_settled: bool = False
-    """Whether its norm statistics are its own, so that it may be used."""
+    swa_finalized: bool = False
+    """Whether its norm statistics were measured, so that it can be evaluated."""
     epoch: int = 0
-    """Epochs done."""
+    """Finished epochs."""
     batch: int = 0
-    """Batches done of the next one."""
+    """Finished batches of the next one."""
     losses: Tensor = field(default_factory=lambda: torch.zeros(2))
-    """The sum of their finite losses, and how many those are."""
+    """Sum and count of their finite losses."""
     skipped: int = 0
-    """Steps that were not made because a loss or gradient was not finite."""
+    """Skipped steps, whose loss or gradient was not finite."""
     streak: int = 0
-    """How many of them came last, in a row."""
+    """Skipped steps since the last one that was made."""
     best: float = math.inf
     """Smallest validation error so far."""
 
     @property
-    def judged(self) -> nn.Module:
-        """The network that is validated: the averaged one where there is one."""
+    def eval_network(self) -> nn.Module:
+        """The network to validate: the moving average where there is one."""
         return self.network if self.average is None else self.average.module
 
     @property
     def has_swa(self) -> bool:
-        """Whether the stochastic weight average has taken in any step; before that, it is the first weights."""
+        """Whether the stochastic weight average includes any step; before, it equals the first weights."""
         return self.swa is not None and int(self.swa.n_averaged) > 0
 
     def advance(self) -> None:
-        """Move what follows the weights, after a step was made."""
+        """Update schedule and averages after a step."""
         self.schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
@@ -69,24 +69,25 @@ class State:
         self.streak = 0
 
     def end_epoch(self) -> None:
-        """Count an epoch as done: trained, and validated."""
+        """Count an epoch as finished: trained, and validated."""
         self.epoch += 1
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
-        """Stand before an epoch's first batch."""
-        self.batch, self.losses = 0, torch.zeros_like(self.losses)
+        """Go to the first batch of the epoch."""
+        self.batch = 0
+        self.losses = torch.zeros_like(self.losses)
 
     def weights(self) -> dict[str, Any]:
-        """Give what evaluation needs."""
+        """Return the sets of weights, for evaluation."""
         return {
             "network": self.network.state_dict(),
             "ema": None if self.average is None else self.average.module.state_dict(),
-            "swa": self.swa.module.state_dict() if self.swa is not None and self.has_swa and self.swa_settled else None,
+            "swa": self.swa.module.state_dict() if self.swa is not None and self.swa_finalized else None,
         }
 
     def progress(self) -> dict[str, Any]:
-        """Give what going on needs besides."""
+        """Return what resuming needs in addition to the weights."""
         return {
             "kind": type(self.optimizer).__name__,
             "optimizer": self.optimizer.state_dict(),
@@ -100,7 +101,7 @@ class State:
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Take back what `weights` and `progress` gave; what format 1 did not have yet keeps its first value.
+        """Load a checkpoint's weights and progress; what format 1 did not have keeps its initial value.
 
         **Raises**: UserError when it belongs to another network or optimiser.
         """
@@ -116,28 +117,23 @@ class State:
                 self.swa.load_state_dict(progress["swa"])
             self.optimizer.load_state_dict(progress["optimizer"])
             self.schedule.load_state_dict(progress["schedule"])
-            if progress["scaler"]:  # empty where the run computed in another type than fp16
+            if progress["scaler"]:  # empty unless the run computed in fp16
                 self.scaler.load_state_dict(progress["scaler"])
             for name in COUNTERS:
                 value = progress.get(name, getattr(self, name))
                 if not isinstance(value, float if name == "best" else int):
                     raise ValueError(f"{name} is {value!r:.20}")
                 setattr(self, name, value)
-            if self.best < 0:  # what runs without validation once kept here
+            if self.best < 0:  # in early checkpoints of runs without validation
                 self.best = math.inf
             self.losses = progress.get("losses", self.losses).to(self.losses.device)
-            _restore_generators(progress.get("generators", {}))
+            generators = progress.get("generators", {"cuda": []})
+            if "cpu" in generators:  # torch's, which dropout draws from
+                torch.set_rng_state(generators["cpu"])
+            if len(generators["cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(generators["cuda"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"--resume: the checkpoint does not fit these options ({str(error).splitlines()[0][:100]}). "
                 "Resume with the options of the run; only --epochs and the data may change."
             ) from None
-
-
-def _restore_generators(states: dict[str, Any]) -> None:
-    """Set torch's own generators, which dropout draws from; those of GPUs only where there are as many."""
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    on_gpus = states.get("cuda", [])
-    if on_gpus and len(on_gpus) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(on_gpus)

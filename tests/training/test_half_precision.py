@@ -3,90 +3,82 @@
 `test_train.py` runs the same with the whole network on the CPU, where fp16 is slow.
 """
 
-import copy
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import ABOUT, wavy_frame
-from torch import nn
+from tiny import METRIC, content_of, make_batch, make_state, train
 
 from src.conventions import Batch, Frame
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches
 from src.data.packed import Sizes, pack
+from src.network import DepthNet
 from src.training import checkpoint
-from src.training.engine import Precision, Units, settle_swa, train_epoch, validate
+from src.training.engine import Precision, finalize_swa, validate
 from src.training.losses import mse
-from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
-from src.training.state import State
 
-METRIC = Units("metric", 10.0)
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 DEVICES = ["cpu", pytest.param("cuda", marks=cuda)]
-HALVES = [torch.float16, torch.bfloat16]
-
-
-def batch(seed: int, device: str = "cpu") -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    image = torch.rand(2, 3, 64, 64, generator=g)
-    depth_m = 1 + 4 * nn.functional.avg_pool2d(image.mean(dim=1, keepdim=True), 4)
-    return Batch(*(each.to(device) for each in (image, depth_m, depth_m > 0)))
-
-
-def make_state(precision: Precision, *, optimizer: str = "adamw", scale: float = 2.0**16) -> State:
-    torch.manual_seed(0)
-    layers = nn.Conv2d(3, 8, 4, stride=4, bias=False), nn.BatchNorm2d(8), nn.GELU(), nn.Conv2d(8, 1, 1)
-    network = nn.Sequential(*layers).to(precision.device, memory_format=torch.channels_last)
-    moved_by = make_optimizer(network, optimizer, lr=1e-2, weight_decay=1e-2)
-    schedule = make_schedule(moved_by, steps=100, warmup_steps=1)
-    scaler = torch.amp.GradScaler(precision.device.type, init_scale=scale, enabled=precision.dtype is torch.float16)
-    return State(network, moved_by, schedule, scaler, make_ema(network, 0.9), make_swa(network), swa_start=0)
-
-
-def train(state: State, precision: Precision, seeds: range) -> float:
-    batches = [batch(seed, precision.device.type) for seed in seeds]
-    mean = train_epoch(state, batches, loss=mse, units=METRIC, precision=precision)
-    state.end_epoch()
-    return mean
+BATCHES = [make_batch(seed, count=2) for seed in range(24)]
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_loss_scale_that_overflows_fp16_falls_until_steps_are_made(device: str) -> None:
+def test_a_loss_scale_that_overflows_fp16_decreases_until_steps_are_made(device: str) -> None:
     precision = Precision(torch.device(device), torch.float16)
-    state = make_state(precision, scale=2.0**30)
-    before = copy.deepcopy(state.network.state_dict())
-    train(state, precision, range(1))
+    state = make_state(precision=precision, scale=2.0**30)
+    before = checkpoint.digest([state.network.state_dict(), state.average.state_dict(), state.swa.state_dict()])
+    train(state, BATCHES[:1], precision=precision)
     assert (state.skipped, state.streak, state.schedule.last_epoch) == (1, 1, 0)
     assert state.scaler.get_scale() == 2.0**29
-    assert not state.has_swa
-    for network in (state.network, state.average.module, state.swa.module):
-        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    train(state, precision, range(1, 24))
+    after = checkpoint.digest([state.network.state_dict(), state.average.state_dict(), state.swa.state_dict()])
+    assert after == before
+    train(state, BATCHES[1:], precision=precision)
     assert state.streak == 0
     assert 0 < state.schedule.last_epoch == 24 - state.skipped == int(state.swa.n_averaged)
     assert int(state.average.n_averaged) == state.schedule.last_epoch
 
 
+def test_the_loss_scale_never_falls_below_its_minimum() -> None:
+    precision = Precision(torch.device("cpu"), torch.float16)
+    state, scales = make_state(precision=precision, scale=4.0), []
+    bad = BATCHES[0]._replace(depth_m=torch.full_like(BATCHES[0].depth_m, torch.nan))
+    train(state, [bad] * 5, precision=precision, after_step=lambda: scales.append(state.scaler.get_scale()))
+    assert scales == [2, 1, 1, 1, 1]
+    train(state, BATCHES[:1], precision=precision)
+    assert state.schedule.last_epoch == 1
+
+
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("optimizer", ["adan", "adamw"])
 def test_half_precision_learns_as_float32_does(device: str, dtype: torch.dtype, optimizer: str) -> None:
-    losses = []
+    last = []
     for precision in (Precision(torch.device(device), dtype), Precision(torch.device(device), None)):
-        state = make_state(precision, optimizer=optimizer)
-        first = train(state, precision, range(1))
-        for _ in range(5):
-            train(state, precision, range(2))
-        losses.append(train(state, precision, range(1)))
-        assert losses[-1] < first / 2
+        state = make_state(precision=precision, optimizer=optimizer)
+        losses = [train(state, BATCHES[:2], precision=precision) for _ in range(7)]
+        assert losses[-1] < losses[0] / 2
+        last.append(losses[-1])
         assert all(parameter.dtype is torch.float32 for parameter in state.network.parameters())
-        # The averages are of float32 weights, and are judged in float32.
-        batches = [batch(seed, device) for seed in range(2)]
-        for judged in (state.judged, settle_swa(state, batches, precision)):
-            measured = validate(judged, batches, loss=mse, units=METRIC, precision=precision.exact)
-            assert measured["loss"] < 1
-    assert losses[0] == pytest.approx(losses[1], rel=0.5)
+        # The averages are of float32 weights, and are validated in float32.
+        batches = [Batch(*(tensor.to(device) for tensor in batch)) for batch in BATCHES[:2]]
+        for network in (state.eval_network, finalize_swa(state, batches, precision)):
+            assert validate(network, batches, loss=mse, units=METRIC, precision=precision.exact)["loss"] < 1
+    assert last[0] == pytest.approx(last[1], rel=0.5)
+
+
+def test_in_bf16_the_networks_output_layer_and_the_loss_are_float32() -> None:
+    network, seen = DepthNet(pretrained=False), []
+    network.refine.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+
+    def loss(prediction: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(prediction.dtype)
+        return mse(prediction, *rest)
+
+    precision = Precision(torch.device("cpu"), torch.bfloat16)
+    train(make_state(network), [make_batch(count=2, size=64)], precision=precision, loss=loss)
+    assert seen == [torch.bfloat16, torch.float32]
 
 
 ROUTES = [
@@ -104,20 +96,15 @@ def test_a_run_is_resumed_on_another_device_and_in_another_type(
     tmp_path: Path, device: str, dtype: torch.dtype | None, next_device: str, next_dtype: torch.dtype | None
 ) -> None:
     before, after = Precision(torch.device(device), dtype), Precision(torch.device(next_device), next_dtype)
-    old = make_state(before, scale=2.0**10)
-    train(old, before, range(3))
-    checkpoint.save(tmp_path / "last.pt", about=ABOUT, **old.weights(), progress=old.progress())
-    new = make_state(after)
+    old = make_state(precision=before, scale=2.0**8)
+    train(old, BATCHES[:3], precision=before)
+    checkpoint.save(tmp_path / "last.pt", about=ABOUT, **content_of(old))
+    new = make_state(precision=after)
     new.restore(checkpoint.load(tmp_path / "last.pt"))
-    for key, value in old.network.state_dict().items():
-        assert torch.equal(new.network.state_dict()[key].cpu(), value.cpu()), key
-    if torch.float16 in (dtype, next_dtype):
-        both = dtype is next_dtype
-        assert new.scaler.get_scale() == (2.0**10 if both else 2.0**16 if next_dtype is torch.float16 else 1)
-    made = old.schedule.last_epoch
-    mean = train(new, after, range(3, 6))
-    assert mean == pytest.approx(train(old, before, range(3, 6)), rel=0.1)
-    assert new.schedule.last_epoch + new.skipped - old.skipped == made + 3
+    assert checkpoint.digest(new.network.state_dict()) == checkpoint.digest(old.network.state_dict())
+    mean = train(new, BATCHES[3:6], precision=after)
+    assert mean == pytest.approx(train(old, BATCHES[3:6], precision=before), rel=0.1)
+    assert new.schedule.last_epoch + new.skipped == 6
 
 
 @cuda
@@ -138,8 +125,8 @@ def test_batches_come_through_pinned_memory_as_they_are_on_the_cpu(tmp_path: Pat
 
     packed = pack(Waves(), tmp_path, Sizes(64, 32), max_depth_m=10)
     options = {"augmentation": Augmentation(), "seed": 0}
-    epochs = [TrainingBatches(packed, 4, device=torch.device(each), **options).epoch(0) for each in ("cpu", "cuda")]
-    for here, there in zip(*epochs, strict=True):
-        assert there.image.device.type == "cuda"
-        for one, other in zip(here, there, strict=True):
-            torch.testing.assert_close(one.float(), other.cpu().float(), atol=1e-3, rtol=1e-3)
+    epochs = [TrainingBatches(packed, 4, device=torch.device(name), **options).epoch(0) for name in ("cpu", "cuda")]
+    for on_cpu, on_gpu in zip(*epochs, strict=True):
+        assert on_gpu.image.device.type == "cuda"
+        for expected, tensor in zip(on_cpu, on_gpu, strict=True):
+            torch.testing.assert_close(tensor.cpu().float(), expected.float(), atol=1e-3, rtol=1e-3)

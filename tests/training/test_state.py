@@ -1,124 +1,88 @@
 import math
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tiny import CPU, content_of, make_state
 from torch import nn
 
 from src.conventions import UserError
 from src.training import checkpoint
+from src.training.engine import Precision
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.state import State
 
 
-def make(ema: bool) -> State:
-    network = nn.Conv2d(1, 1, 1)
-    optimizer = make_optimizer(network, "adamw", lr=0.1, weight_decay=0)
-    average = make_ema(network, 0.9) if ema else None
-    schedule = make_schedule(optimizer, steps=10, warmup_steps=1)
-    return State(network, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False), average)
+@pytest.mark.parametrize(("ema", "ema_after"), [(False, True), (True, False)])
+def test_a_run_without_average_is_resumed_with_one_and_back(ema: bool, ema_after: bool) -> None:
+    old, new = make_state(ema=ema), make_state(ema=ema_after)
+    nn.init.constant_(old.network[0].weight, 3)
+    old.epoch, old.best, old.batch, old.losses = 3, 0.7, 5, torch.tensor([2.5, 4])
+    old.skipped, old.streak = 7, 2
+    new.restore(content_of(old))
+    assert (new.epoch, new.best, new.batch, new.skipped, new.streak) == (3, 0.7, 5, 7, 2)
+    assert new.losses.tolist() == [2.5, 4]
+    assert torch.equal(new.network[0].weight, old.network[0].weight)
+    assert (new.eval_network is new.network) == (not ema_after)
+    new.end_epoch()
+    assert (new.epoch, new.batch, new.losses.tolist()) == (4, 0, [0, 0])
 
 
-def test_the_averaged_network_is_judged_where_there_is_one() -> None:
-    assert make(ema=False).judged.__class__ is nn.Conv2d
-    state = make(ema=True)
-    assert state.judged is not state.network
+def test_the_loss_scale_is_kept_in_fp16_and_ignored_in_other_types() -> None:
+    half = Precision(torch.device("cpu"), torch.float16)
+    old, exact = make_state(precision=half, scale=8.0), make_state(precision=CPU)
+    old.scaler.scale(torch.zeros(1))  # which creates the scale on the device
+    for before, after, expected in ((old, half, 8), (exact, half, 2.0**16), (old, CPU, 1)):
+        new = make_state(precision=after)
+        new.restore(content_of(before))
+        assert new.scaler.get_scale() == expected
 
 
-def test_a_run_goes_on_in_another_type() -> None:
-    def scaled(enabled: bool) -> State:
-        state = make(ema=True)
-        state.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=enabled)
-        return state
-
-    exact, half = scaled(False), scaled(True)
-    half.restore({**exact.weights(), "progress": exact.progress()})
-    assert half.scaler.get_scale() == 8
-    half.scaler.scale(torch.zeros(1))  # which brings its scale to the device
-    half.scaler.update(2.0)
-    exact.restore({**half.weights(), "progress": half.progress()})
-    again = scaled(True)
-    again.restore({**half.weights(), "progress": half.progress()})
-    assert again.scaler.get_scale() == 2
+@pytest.mark.parametrize(
+    "change", [{"epoch": "3"}, {"best": None}, {"losses": 5}, {"schedule": []}, {"kind": "SGD"}, {"network": {}}]
+)
+def test_a_state_that_does_not_fit_is_refused(change: dict[str, Any]) -> None:
+    content = content_of(make_state())
+    (content if "network" in change else content["progress"]).update(change)
+    with pytest.raises(UserError, match="trained with SGD" if "kind" in change else "does not fit these options"):
+        make_state().restore(content)
 
 
-def test_a_run_without_average_goes_on_with_one_and_back() -> None:
-    for before, after in ((False, True), (True, False)):
-        old, new = make(before), make(after)
-        old.epoch, old.best, old.batch, old.losses = 3, 0.7, 5, torch.tensor([2.5, 4])
-        old.skipped, old.streak = 7, 2
-        new.restore({**old.weights(), "progress": old.progress()})
-        assert (new.epoch, new.best, new.batch, new.skipped, new.streak) == (3, 0.7, 5, 7, 2)
-        assert new.losses.tolist() == [2.5, 4]
-        assert torch.equal(new.network.weight, old.network.weight)
-
-
-def test_a_state_of_another_network_is_refused() -> None:
-    state, other = make(ema=True), make(ema=True)
-    other.network = nn.Conv2d(2, 3, 1)
-    with pytest.raises(UserError, match="does not fit these options"):
-        other.restore({**state.weights(), "progress": state.progress()})
-    for name, value in (("epoch", "3"), ("best", None), ("losses", 5), ("schedule", [])):
-        with pytest.raises(UserError, match="does not fit"):
-            make(ema=True).restore({**state.weights(), "progress": {**state.progress(), name: value}})
-    third = make(ema=True)
-    third.optimizer = torch.optim.SGD(third.network.parameters(), lr=0.1)
-    with pytest.raises(UserError, match="trained with AdamW"):
-        third.restore({**state.weights(), "progress": state.progress()})
-
-
-def test_an_swa_goes_on_where_it_was_and_is_shown_only_when_settled() -> None:
-    old, new = make(ema=False), make(ema=False)
-    for state in (old, new):
-        state.swa = make_swa(state.network)
+def test_swa_is_resumed_and_saved_only_when_finalized() -> None:
+    old, new = make_state(), make_state()
     for value in (1.0, 3.0):
-        nn.init.constant_(old.network.weight, value)
+        nn.init.constant_(old.network[0].weight, value)
         old.swa.update_parameters(old.network)
     assert old.weights()["swa"] is None
-    new.restore({**old.weights(), "progress": old.progress()})
-    nn.init.constant_(new.network.weight, 8.0)
+    assert old.has_swa and not new.has_swa
+    new.restore(content_of(old))
+    nn.init.constant_(new.network[0].weight, 8.0)
     new.swa.update_parameters(new.network)
-    new.swa_settled = True
-    assert new.weights()["swa"]["weight"].item() == pytest.approx(4)
+    new.swa_finalized = True
+    assert new.weights()["swa"]["0.weight"].flatten()[0].item() == pytest.approx(4)
 
 
-def test_an_swa_that_took_in_no_step_is_not_shown() -> None:
-    state = make(ema=False)
-    state.swa, state.swa_settled = make_swa(state.network), True
-    assert not state.has_swa
-    assert state.weights()["swa"] is None
-
-
-def test_what_older_versions_kept_as_best_without_validation_is_no_error_to_beat() -> None:
-    old, new = make(ema=False), make(ema=False)
+def test_early_runs_without_validation_have_no_error_to_beat() -> None:
+    old, new = make_state(), make_state()
     old.best = -7.0
-    new.restore({**old.weights(), "progress": old.progress()})
+    new.restore(content_of(old))
     assert new.best == math.inf
 
 
-def test_an_epoch_ends_where_the_next_one_begins() -> None:
-    state = make(ema=False)
-    state.batch, state.losses = 5, torch.tensor([2.5, 4])
-    state.end_epoch()
-    assert (state.epoch, state.batch, state.losses.tolist()) == (1, 0, [0, 0])
-
-
-def test_a_state_of_format_1_goes_on_at_its_epochs_edge() -> None:
-    """Format 1 knew no position within an epoch. The file was written at commit 6a4c03b and is kept for ever."""
+def test_format_1_is_resumed_at_the_end_of_its_epoch() -> None:
+    """Format 1 had no position within an epoch. The file was written at commit 6a4c03b and stays."""
     content = checkpoint.load(Path(__file__).parent / "fixtures" / "format-1.pt")
     layers = {"encoder": nn.Conv2d(3, 2, 4, stride=4), "norm": nn.BatchNorm2d(2), "output": nn.Conv2d(2, 1, 1)}
     network = nn.Sequential(OrderedDict(layers))
     optimizer = make_optimizer(network, "adan", lr=1, weight_decay=1)
     schedule = make_schedule(optimizer, steps=8, warmup_steps=2)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    state = State(network, optimizer, schedule, scaler, make_ema(network, 0.9), make_swa(network), swa_start=2)
+    state = State(network, optimizer, schedule, CPU.scaler(), make_ema(network, 0.9), make_swa(network), swa_start=2)
     state.restore(content)
     assert (state.epoch, state.batch, state.best, state.skipped) == (2, 0, 0.75, 0)
-    assert schedule.last_epoch == 4
-    assert int(state.average.n_averaged) == 4
+    assert schedule.last_epoch == int(state.average.n_averaged) == 4
     assert int(state.swa.n_averaged) == 2
     assert network.output.bias.item() == content["network"]["output.bias"].item() != 0
     assert all(len(kept) > 1 for kept in optimizer.state.values())
     assert checkpoint.choose_weights(content)[1] == "ema"
-    assert content["about"]["options"]["optimizer"] == "adan"

@@ -1,4 +1,4 @@
-"""The run's folder: its options, its environment, and its metrics."""
+"""A run's folder: its options, its environment, and its metrics."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def check_writable(folder: Path) -> None:
     """
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"--out {folder}: cannot be written, {nearest} is no folder of yours. Name another folder.")
+        raise UserError(f"--out {folder}: cannot be written, {nearest} is no writable folder. Name another folder.")
 
 
-class Logbook:
+class RunLog:
     """Write a run's options, environment and metrics into its folder, as text and for TensorBoard.
 
-    In a run resumed after `epochs` epochs, the records of later epochs are dropped: they will be written again.
+    In a run resumed after `epochs` epochs, the records of later epochs are dropped, since they will be written again.
 
     **Raises**: UserError when the folder cannot be written.
     """
@@ -46,24 +46,24 @@ class Logbook:
         for name, text in texts.items():
             with whole_file(folder / name) as unfinished:
                 unfinished.write_text(text, encoding="utf-8")
-        with self._one_line():
+        with self._disk_errors():
             self._board = SummaryWriter(str(folder), purge_step=kept[-1]["step"] + 1 if kept else 0)
 
     def record(self, step: int, *, epoch: int, **values: float) -> None:
         """Append an epoch's line of metrics; a name like `val_rmse_m` becomes TensorBoard's tag `val/rmse_m`.
 
-        **Raises**: UserError when the disk refuses.
+        **Raises**: UserError when the disk is full or refuses.
         """
         values = {"epoch": epoch, **values}
-        with self._one_line():
+        with self._disk_errors():
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
             for name, value in values.items():
                 self._board.add_scalar(name.replace("_", "/", 1), value, step)
-            self._board.flush()  # a killed run keeps its points
+            self._board.flush()  # so that a killed run keeps its points
 
     @contextlib.contextmanager
-    def _one_line(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -71,7 +71,7 @@ class Logbook:
 
 
 def _read(path: Path, epochs: int) -> Iterator[dict[str, Any]]:
-    """Read the lines of the first `epochs` epochs; a crash may have cut the last one short."""
+    """Read the lines of the first `epochs` epochs; a crash may have truncated the last line."""
     for line in path.read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             values = json.loads(line)
