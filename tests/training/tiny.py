@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -50,9 +52,9 @@ def make_state(
     return State(network, optimizer, schedule, scaler, average, make_swa(network), swa_start)
 
 
-def train(state: State, batches: list[Batch], *, precision: Precision = CPU, **options: object) -> float:
+def train(state: State, batches: Iterable[Batch], *, precision: Precision = CPU, **options: object) -> float:
     """Train an epoch on these batches and return its mean loss."""
-    on_device = [Batch(*(tensor.to(precision.device) for tensor in batch)) for batch in batches]
+    on_device = (Batch(*(tensor.to(precision.device) for tensor in batch)) for batch in batches)
     options = {"loss": mse, "units": METRIC, "precision": precision, **options}
     mean = train_epoch(state, on_device, **options)  # type: ignore[arg-type]
     state.end_epoch()
