@@ -10,11 +10,11 @@ src.rooms            generated rooms: scenes, materials, light, camera, compiled
 src.data             files -> batches: NYU, csv, packing, augmentation, photos and videos
 src.training         losses, optimiser, the loop, state and checkpoints, processes
 src.scoring          metrics by protocol, results, several runs side by side
-src.viewing          arrays -> pictures, films, point clouds, 3-D recordings
+src.viewing          arrays -> pictures, videos, point clouds, 3-D recordings
 -------------------  ------------------------------------------------------------------------
 src.conventions      sizes, the depth range, the camera, frames and batches, the user's error
 src.choices          the values that options take
-src.files            files that appear whole or not at all
+src.files            atomic writes
 
 The packages of the middle layer do not import one another: the loop receives a module and
 batches, the pictures receive arrays. `tests/test_layers.py` enforces this map.
