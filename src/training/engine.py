@@ -23,10 +23,10 @@ READ_LOSS_BATCHES = 20
 """How often the host reads the mean loss: a read waits for the device."""
 
 MAX_SKIPPED_STEPS = 25
-"""So many skipped steps in a row end a run. fp16's scale, halved from 2^16, reaches `MIN_SCALE` after 16."""
+"""In a row; then the run ends. fp16's scale, halved from 2^16, reaches `MIN_SCALE` after 16."""
 
 MIN_SCALE = 1.0
-"""Of fp16's loss scaler: a scale that underflows to 0 would be divided by."""
+"""Of fp16's loss scaler, which would else reach 0 and be divided by."""
 
 
 class Units(NamedTuple):
@@ -43,14 +43,14 @@ class Precision(NamedTuple):
     dtype: torch.dtype | None
 
     @property
-    def name(self) -> str:
-        """Device and type, for messages."""
-        return f"{self.device.type} in {self.type_name}"
-
-    @property
     def type_name(self) -> str:
         """The type, for messages."""
         return str(self.dtype or torch.float32).removeprefix("torch.")
+
+    @property
+    def name(self) -> str:
+        """Device and type, for messages."""
+        return f"{self.device.type} in {self.type_name}"
 
     @property
     def exact(self) -> Precision:
@@ -95,18 +95,14 @@ def check_kernels() -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns about the same over many lines
-        name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-    built_for = torch.cuda.get_arch_list()
-    kernels = [
-        (kind, (int(major), int(minor)))
-        for kind, major, minor in re.findall(r"\b(sm|compute)_(\d+)(\d)", " ".join(built_for))
-    ]
-    if kernels and not any(
-        built <= capability and (kind == "compute" or built[0] == capability[0]) for kind, built in kernels
-    ):
+        name, (major, minor) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    built_for = " ".join(torch.cuda.get_arch_list())
+    kernels = [(kind, int(number)) for kind, number in re.findall(r"\b(sm|compute)_(\d+)", built_for)]
+    gpu = 10 * major + minor
+    if kernels and not any(n <= gpu and (kind == "compute" or n // 10 == major) for kind, n in kernels):
         raise UserError(
-            f"--device cuda: torch {torch.__version__} has no kernels for {name} (sm_{capability[0]}{capability[1]}), "
-            f"only for {' '.join(built_for)}. Choose another GPU (on Kaggle: T4 x2), or take --device cpu."
+            f"--device cuda: torch {torch.__version__} has no kernels for {name} (sm_{gpu}), "
+            f"only for {built_for}. Choose another GPU (on Kaggle: T4 x2), or take --device cpu."
         )
 
 

@@ -29,25 +29,16 @@ class State:
     optimizer: Optimizer
     schedule: LRScheduler
     scaler: GradScaler
-    average: AveragedModel | None = None
-    """The exponential moving average over all steps."""
-    swa: AveragedModel | None = None
-    """The stochastic weight average over the steps from `swa_start` on."""
+    average: AveragedModel | None = None  # exponential moving average over all steps
+    swa: AveragedModel | None = None  # stochastic weight average over the steps from `swa_start` on
     swa_start: int = 0
-    swa_finalized: bool = False
-    """Whether its norm statistics were measured, so that it can be evaluated."""
-    epoch: int = 0
-    """Finished epochs."""
-    batch: int = 0
-    """Finished batches of the next one."""
-    losses: Tensor = field(default_factory=lambda: torch.zeros(2))
-    """Sum and count of their finite losses."""
-    skipped: int = 0
-    """Skipped steps, whose loss or gradient was not finite."""
-    streak: int = 0
-    """Skipped steps since the last one that was made."""
-    best: float = math.inf
-    """Smallest validation error so far."""
+    swa_finalized: bool = False  # its norm statistics were measured, so that it can be evaluated
+    epoch: int = 0  # finished epochs
+    batch: int = 0  # finished batches of the next one
+    losses: Tensor = field(default_factory=lambda: torch.zeros(2))  # sum and count of their finite losses
+    skipped: int = 0  # steps skipped since their loss or gradient was not finite
+    streak: int = 0  # of those, the last ones in a row
+    best: float = math.inf  # smallest validation error so far
 
     @property
     def eval_network(self) -> nn.Module:

@@ -9,7 +9,25 @@ from PIL import Image
 import sweep
 
 
-def test_a_sweep_reports_resumes_and_skips(script_inside: Script, trained: Trained, tmp_path: Path) -> None:
+@pytest.fixture
+def runs_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a script that starts another one run it in this process."""
+    run = subprocess.run
+
+    def run_inside(command: list[str], **options: Any) -> Any:
+        if command[0] != sys.executable:
+            return run(command, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", command[1:])
+            runpy.run_path(command[1], run_name="__main__")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run_inside)
+
+
+def test_a_sweep_reports_resumes_and_skips(
+    runs_inside: None, script_inside: Script, trained: Trained, tmp_path: Path
+) -> None:
     (tmp_path / "presets").mkdir()
     for name, swa in (("lr-2e-3", 0), ("lr-2e-3-swa", 0.5)):
         preset = f"lr: 0.002\ntarget: relative\nbatch-size: 2\nema: 0\naugment: true\nswa: {swa}\n"

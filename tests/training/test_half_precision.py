@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ABOUT, wavy_frame
+from conftest import ABOUT
 from tiny import METRIC, content_of, make_batch, make_state, train
 
-from src.conventions import Batch, Frame
+from src.conventions import Batch
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches
+from src.data.nyu import open_nyu
 from src.data.packed import Sizes, pack
 from src.network import DepthNet
 from src.training import checkpoint
@@ -108,22 +109,8 @@ def test_a_run_is_resumed_on_another_device_and_in_another_type(
 
 
 @cuda
-def test_batches_come_through_pinned_memory_as_they_are_on_the_cpu(tmp_path: Path) -> None:
-    class Waves:
-        names = scenes = tuple("abcdefgh")
-        fingerprint = identity = "waves"
-
-        def __len__(self) -> int:
-            return 8
-
-        def __getitem__(self, index: int) -> Frame:
-            image, depth_m = wavy_frame(index)
-            return Frame(image, depth_m, depth_m > 0)
-
-        def encoding(self, index: int) -> str:
-            return "metres"
-
-    packed = pack(Waves(), tmp_path, Sizes(64, 32), max_depth_m=10)
+def test_batches_come_through_pinned_memory_as_they_are_on_the_cpu(nyu_folder: Path) -> None:
+    packed = pack(open_nyu(nyu_folder / "nyu_data", "train", validation=0), nyu_folder, Sizes(64, 32), max_depth_m=10)
     options = {"augmentation": Augmentation(), "seed": 0}
     epochs = [TrainingBatches(packed, 4, device=torch.device(name), **options).epoch(0) for name in ("cpu", "cuda")]
     for on_cpu, on_gpu in zip(*epochs, strict=True):
