@@ -1,8 +1,13 @@
 """sweep.py, inspect_data.py and benchmark.py."""
 
 import json
+import runpy
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from conftest import Script, Trained
 from PIL import Image
 
