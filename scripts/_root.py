@@ -4,9 +4,21 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+
+def report_missing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Report a package that is not installed in one line, and any other uncaught exception as Python does."""
+    if isinstance(error, ModuleNotFoundError):
+        print(f"error: {error.name} is not installed. Run: pip install -r requirements.txt", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = report_missing
 
 
 def run(main: Callable[[], None]) -> None:

@@ -88,7 +88,7 @@ def build_page(estimator: DepthEstimator, uploads: Path) -> Any:
             return "", None, None
         depth_m = estimator.estimate(photo)
         cloud = make_cloud(photo.image, depth_m, photo.camera, max_points=MAX_POINTS)
-        return describe(photo, depth_m), depth_figure(photo.image, depth_m), cloud_figure(cloud)
+        return summarize_depth(photo, depth_m), depth_figure(photo.image, depth_m), cloud_figure(cloud)
 
     gr.set_static_paths(EXAMPLES)
     samples = [[str(path)] for path in EXAMPLES]
@@ -121,7 +121,7 @@ def is_not_deleted_upload(record: logging.LogRecord) -> bool:
     return not any(isinstance(cause, FileNotFoundError) for cause in (error, getattr(error, "__context__", None)))
 
 
-def describe(photo: Photo, depth_m: NDArray[np.float32]) -> str:
+def summarize_depth(photo: Photo, depth_m: NDArray[np.float32]) -> str:
     """Summarise a prediction in one line."""
     near, median, far = np.percentile(depth_m, (0, 50, 100))
     return (

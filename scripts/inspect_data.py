@@ -42,7 +42,7 @@ def main() -> None:
             broken += 1
             continue
         found = survey(pairs, partial(tqdm, desc=f"reading {split}", **bar_options()))
-        print(describe(split, found, None if options.all_scenes else SCENES_SHOWN))
+        print(format_survey(split, found, None if options.all_scenes else SCENES_SHOWN))
         broken += len(found.problems)
         shown += sample_frames(pairs, FRAMES_SHOWN // len(SPLITS))
     if shown:
@@ -52,7 +52,7 @@ def main() -> None:
         raise UserError(f"{broken} problems, named above. Fix or remove those files.")
 
 
-def describe(split: str, found: Survey, scenes_shown: int | None) -> str:
+def format_survey(split: str, found: Survey, scenes_shown: int | None) -> str:
     """Describe a survey over several lines."""
     scenes = found.scenes.most_common(scenes_shown)
     lines = [

@@ -64,9 +64,9 @@ def main() -> None:
         trained = yaml.safe_load((folder / "options.yaml").read_text())
         runs.append(Run(preset.stem, trained, history, json.loads(result.read_text())))
 
-    draw(runs, data.open(data.last_split, options.limit), options)
+    draw_pictures(runs, data.open(data.last_split, options.limit), options)
     with whole_file(options.out / "report.md") as unfinished:
-        unfinished.write_text(REPORT.format(**describe(runs, options.seed)), encoding="utf-8")
+        unfinished.write_text(REPORT.format(**report_values(runs, options.seed)), encoding="utf-8")
     print(f"\n{tabulate(runs)}\n\n{conclude(runs)}\n\nreport  {options.out / 'report.md'}")
 
 
@@ -98,7 +98,7 @@ def run_script(name: str, *arguments: object) -> None:
         raise UserError(f"{name} ended with status {status}, see above. Repeat the command to resume.")
 
 
-def draw(runs: list[Run], frames: Pairs, options: Namespace) -> None:
+def draw_pictures(runs: list[Run], frames: Pairs, options: Namespace) -> None:
     """Draw the learning curves, and every run's predictions for the same frames."""
     charts = {}
     for key, title in CHARTS.items():
@@ -120,7 +120,7 @@ def draw(runs: list[Run], frames: Pairs, options: Namespace) -> None:
     draw_models([run_.name for run_ in runs], rows, options.out / "predictions.png", unit="of the\nfarthest")
 
 
-def describe(runs: list[Run], seed: int) -> dict[str, object]:
+def report_values(runs: list[Run], seed: int) -> dict[str, object]:
     """Collect the values of the report."""
     first = runs[0]
     return {

@@ -16,7 +16,7 @@ from src.rooms.kernels.lamps import add_lamp, find_shadows
 from src.rooms.kernels.solids import Solids
 from src.rooms.kernels.surfaces import Surfaces, sample_surfaces
 from src.rooms.kernels.tracing import trace_rays
-from src.rooms.raycast import Camera, Piece, camera_rays, pack, pack_materials, trace
+from src.rooms.raycast import Camera, Piece, camera_rays, pack_materials, pack_solids, trace
 from src.rooms.textures import RGB
 
 CORNER_REACH_M = 0.6
@@ -60,7 +60,7 @@ class Room:
 def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
     """Render a photo and its depth along the optical axis; with `holes`, only where a Kinect would measure it."""
     pieces = room.shell, *room.pieces
-    solids, materials = pack(pieces), pack_materials(pieces)
+    solids, materials = pack_solids(pieces), pack_materials(pieces)
     depth_m, number = trace(solids, room.camera, intrinsics)
     rays = camera_rays(room.camera, intrinsics)
     sample = partial(sample_surfaces, solids, materials, intrinsics.fx_px)

@@ -98,7 +98,7 @@ class Camera:
         return rolled_right, rolled_down, forward
 
 
-def pack(pieces: Sequence[Piece], dtype: type = np.float64) -> Solids:
+def pack_solids(pieces: Sequence[Piece], dtype: type = np.float64) -> Solids:
     """Write pieces as arrays for the kernels, their boxes numbered in order."""
     boxes = [box for piece in pieces for box in piece.boxes]
     bounds = [(piece.hull.low, piece.hull.high, *piece.bounds) for piece in pieces]

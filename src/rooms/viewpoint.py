@@ -12,7 +12,7 @@ from src.rooms.kernels.compilation import TINY, Floats, Vec3
 from src.rooms.kernels.solids import Solids
 from src.rooms.kernels.tracing import trace_rays
 from src.rooms.placing import Bounds, is_free
-from src.rooms.raycast import Camera, Piece, camera_rays, pack
+from src.rooms.raycast import Camera, Piece, camera_rays, pack_solids
 from src.rooms.textures import Rng, pick, uniform
 
 DEPTH_SHARE = 0.3, 0.9
@@ -48,7 +48,7 @@ def choose_camera(rng: Rng, size_m: Vec3, pieces: Sequence[Piece], free_place: t
     """Try views of pieces from the place kept free and from others; take the one nearest to the wanted shares."""
     wanted_m = uniform(rng, *DEPTH_SHARE) * math.sqrt(size_m[0] * size_m[1])
     wanted_share = uniform(rng, *FURNITURE_SHARE)
-    hulls = pack([Piece((piece.hull,), piece.origin, piece.yaw_deg) for piece in pieces], np.float32)
+    hulls = pack_solids([Piece((piece.hull,), piece.origin, piece.yaw_deg) for piece in pieces], np.float32)
     bounds = [piece.bounds for piece in pieces]
     occupied, targets = np.array(bounds), bounds or [((0.0, 0.0, 0.0), size_m)]
     best, least = None, math.inf

@@ -15,7 +15,7 @@ from src.rooms.exposure import Exposure
 from src.rooms.kernels.jpeg import compress
 from src.rooms.kernels.surfaces import PATTERNS, pattern_weight, sample_print, sample_surfaces, value_noise
 from src.rooms.prints import SIDE_PX, mipmap
-from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack, pack_materials, trace
+from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack_materials, pack_solids, trace
 from src.rooms.textures import LATTICE, Material, fabric, floor, mirror_glass, paint, printed, stone, tiles, wall, wood
 
 U, V = np.random.default_rng(0).uniform(0, 30, (2, 1000)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_pixels_get_the_material_of_their_box_and_normals_that_face_the_camera(y
     unseen = Piece((Box((-9.0, -9.0, -9.0), (-8.0, 9.0, 9.0), GREY),), yaw_deg=yaw)
     halves = Box((2.0, 0.0, -9.0), (3.0, 9.0, 9.0), left), Box((2.0, -9.0, -9.0), (3.0, 0.0, 9.0), right)
     pieces, camera, intrinsics = [unseen, Piece(halves, yaw_deg=yaw)], Camera((0.0, 0.0, 0.0), yaw), camera_for((9, 7))
-    solids, rays = pack(pieces), camera_rays(camera, intrinsics).reshape(3, -1)
+    solids, rays = pack_solids(pieces), camera_rays(camera, intrinsics).reshape(3, -1)
     depth_m, number = (values.ravel() for values in trace(solids, camera, intrinsics))
     arrays = np.zeros((3, 1), np.float32), rays, depth_m, number
     found = sample_surfaces(solids, pack_materials(pieces), intrinsics.fx_px, *arrays)

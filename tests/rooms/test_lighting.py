@@ -11,7 +11,7 @@ from analytic import GREY, MILLIMETRE, camera_for, rays, solid
 from src.rooms.exposure import Exposure
 from src.rooms.kernels.surfaces import sample_surfaces
 from src.rooms.lighting import PROJECTOR_M, Lamp, Room, light_pixels, render
-from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack, pack_materials, trace
+from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack_materials, pack_solids, trace
 
 PLAIN = Exposure(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
 ORIGIN, DARK, SIZE_M = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (9.0, 9.0, 9.0)
@@ -21,7 +21,7 @@ FLOOR, HIGH_LAMP = solid((-9, -9, -1), (9, 9, 0)), Lamp((0.0, 0.0, 2.0), (5.0, 5
 def light_of(room: Room, size: tuple[int, int] = (160, 120)) -> tuple[np.ndarray, np.ndarray]:
     """Return the linear red light and the depth of a room."""
     pieces, intrinsics = (room.shell, *room.pieces), camera_for(size)
-    solids, materials = pack(pieces), pack_materials(pieces)
+    solids, materials = pack_solids(pieces), pack_materials(pieces)
     depth_m, number = trace(solids, room.camera, intrinsics)
     sample = partial(sample_surfaces, solids, materials, intrinsics.fx_px)
     return light_pixels(room, solids, sample, camera_rays(room.camera, intrinsics), depth_m, number)[0][0], depth_m

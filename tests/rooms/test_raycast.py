@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.rooms.kernels.tracing import trace_rays
-from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack, trace
+from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack_solids, trace
 
 SIZES = [(384, 288), (57, 91)]
 SEEDS = st.integers(0, 2**32)
@@ -22,7 +22,7 @@ SEEDS = st.integers(0, 2**32)
 def test_a_wall_square_to_the_camera_has_its_distance_everywhere(size: tuple[int, int], heading: float) -> None:
     position = (1.2, -0.7, 1.4)
     wall = Piece((Box((2.345, -20.0, -20.0), (2.5, 20.0, 20.0), GREY),), position, heading)
-    depth_m, _ = trace(pack([wall]), Camera(position, heading), camera_for(size))
+    depth_m, _ = trace(pack_solids([wall]), Camera(position, heading), camera_for(size))
     assert np.abs(depth_m - 2.345).max() < MILLIMETRE
 
 
@@ -30,7 +30,7 @@ def test_a_wall_square_to_the_camera_has_its_distance_everywhere(size: tuple[int
 @pytest.mark.parametrize(("pitch", "roll"), [(50.0, 0.0), (60.0, -15.0)])
 def test_floor_under_a_pitched_and_rolled_camera(size: tuple[int, int], pitch: float, roll: float) -> None:
     floor, camera = solid((-300, -300, -1), (300, 300, 0)), Camera((0.3, 0.2, 1.6), 123.0, pitch, roll)
-    depth_m, _ = trace(pack([floor]), camera, camera_for(size))
+    depth_m, _ = trace(pack_solids([floor]), camera, camera_for(size))
     (x, y), p, r = rays(camera_for(size)), math.radians(pitch), math.radians(roll)
     descent = math.sin(p) + math.cos(p) * (x * math.sin(r) + y * math.cos(r))
     assert descent.min() > 0
@@ -42,7 +42,7 @@ def test_floor_under_a_pitched_and_rolled_camera(size: tuple[int, int], pitch: f
 def test_a_box_hides_the_wall_right_of_and_above_the_middle(size: tuple[int, int], first: int) -> None:
     # Looking along x, right is -y: this box covers 0.2 to 0.9 m to the right and 0.1 to 0.6 m up, at 2 m.
     scene = [solid((4, -20, -20), (5, 20, 20)), solid((2.0, -0.9, 1.6), (2.001, -0.2, 2.1))]
-    solids = pack(scene if first == 0 else scene[::-1])
+    solids = pack_solids(scene if first == 0 else scene[::-1])
     depth_m, number = trace(solids, Camera((0.0, 0.0, 1.5), 0.0), camera_for(size))
     x, y = rays(camera_for(size))
     box = (x > 0.1) & (x < 0.45) & (y > -0.3) & (y < -0.05)
@@ -56,7 +56,7 @@ def test_ball_and_cylinder(shape: str, away: float, r: float) -> None:
     camera, intrinsics = Camera((0.2, -0.1, 1.5), 0.0), camera_for((384, 288))
     x, y = rays(intrinsics)
     piece = Piece((Box((-r, -r, -r), (r, r, r), GREY, shape),), (0.2 + away, -0.1, 1.5), 33.0)
-    depth_m, _ = trace(pack([piece]), camera, intrinsics)
+    depth_m, _ = trace(pack_solids([piece]), camera, intrinsics)
     # (x Z)^2 (+ (y Z)^2) + (Z - away)^2 = r^2, the smaller root.
     square = 1 + x * x + (y * y if shape == "ellipsoid" else 0)
     root = away * away - square * (away * away - r * r)
@@ -79,9 +79,9 @@ def test_any_box_is_seen_whole_and_rays_meet_what_pixels_show(seed: int) -> None
     boxes = [Box(tuple(low), tuple(high), GREY) for low, high in zip(lows, highs, strict=True)]
     # A piece with another yaw comes first, so that its rays are left in the buffer.
     floor, pose = Piece((Box((-9.0, -9.0, -9.0), (9.0, 9.0, -8.0), GREY),), yaw_deg=17.0), (tuple(origin), yaw)
-    solids = pack([floor, Piece(tuple(boxes), *pose)])
+    solids = pack_solids([floor, Piece(tuple(boxes), *pose)])
     depth_m, number = trace(solids, camera, intrinsics)
-    apart = trace(pack([floor, *(Piece((box,), *pose) for box in boxes)]), camera, intrinsics)
+    apart = trace(pack_solids([floor, *(Piece((box,), *pose) for box in boxes)]), camera, intrinsics)
     assert np.array_equal(depth_m, apart[0]) and np.array_equal(number, apart[1])
 
     cos, sin = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))

@@ -16,7 +16,7 @@ from src.rooms.ablation import CLUTTER_M, INGREDIENTS
 from src.rooms.kernels.solids import SHAPES
 from src.rooms.kernels.surfaces import PATTERNS
 from src.rooms.lighting import Room, render
-from src.rooms.raycast import Box, Piece, cos_sin, pack, trace
+from src.rooms.raycast import Box, Piece, cos_sin, pack_solids, trace
 from src.rooms.rooms import RoomPairs, make_room
 
 PINNED = ["b6e77f624b5ea5c2", "a4fe4b0d3dfcfba0", "ae7b1213a2f1755f"]
@@ -60,7 +60,7 @@ def rooms() -> list[Room]:
 
 @pytest.fixture(scope="module")
 def views(rooms: list[Room]) -> list[View]:
-    return [trace(pack((room.shell, *room.pieces)), room.camera, SMALL) for room in rooms]
+    return [trace(pack_solids((room.shell, *room.pieces)), room.camera, SMALL) for room in rooms]
 
 
 def test_bytes_are_pinned() -> None:

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Script, Trained
+from PIL import Image
 
 from src.conventions import UserError
+from src.estimator import DepthEstimator
 from src.network import SHIPPED
 from src.training import checkpoint
 
@@ -42,12 +45,17 @@ def test_a_csv_is_scored_without_a_mean_map(script_inside: Script, trained: Trai
     assert "no training frames" in done.stdout
 
 
-def test_exported_weights_carry_their_scores(script_inside: Script, finished_run: Path, trained: Trained) -> None:
+def test_exported_weights_carry_their_scores_and_predict_the_same(
+    script_inside: Script, finished_run: Path, trained: Trained
+) -> None:
     done = script_inside("export.py", finished_run / "best.pt", "--data-dir", trained.nyu, "--limit", 2)
     exported = checkpoint.load(finished_run / "best.safetensors")
     assert exported["about"]["scores"]["count"] == 2
     assert str(trained.nyu) not in json.dumps(exported["about"])
     assert "best.safetensors.sha256" in done.stdout
+    photo = np.asarray(Image.open(SHIPPED.parents[2] / "viewing" / "examples" / "room-1.jpg"))
+    depths_m = [DepthEstimator(finished_run / name)(photo) for name in ("best.pt", "best.safetensors")]
+    np.testing.assert_allclose(*depths_m, atol=0.02)
 
 
 def test_the_shipped_weights_fit_their_checksum_and_their_card(tmp_path: Path) -> None:
