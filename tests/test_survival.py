@@ -25,8 +25,6 @@ PAIR = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-
 
 
 class Runs:
-    """A folder with data, and runs in it."""
-
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder, self.data = folder, make_nyu(folder)
         self.environment = {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
@@ -85,7 +83,7 @@ def stop(signum: int, process: subprocess.Popen[str], run: Path) -> list[str]:
     wait_for_save(run, process)
     os.killpg(process.pid, signum)  # the loader's workers get it too, as from a terminal or a cluster
     out, err = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[signum], err
+    assert process.returncode == 128 + signum, err
     assert "Traceback" not in err
     assert "a second signal stops at once" in err
     assert not list(run.glob("evaluation*"))
@@ -123,7 +121,6 @@ def test_a_run_killed_and_stopped_ends_as_an_undisturbed_one(runs: Runs, times: 
         else:
             command = stop(moment, process, run)
     runs.finish(*command)
-    assert list(run.glob("evaluation*.json"))
     assert runs.result(run.name) == runs.undisturbed(epochs, sys.executable, workers=workers)
 
 

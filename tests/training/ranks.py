@@ -86,6 +86,7 @@ def run(
     ]
     return {
         "weights": {key: value.cpu() for key, value in network.state_dict().items()},
+        "validated": {key: value.cpu() for key, value in state.eval_network.state_dict().items()},
         "loss": mean,
         "measured": measured,
         "counts": (state.schedule.last_epoch, state.skipped),

@@ -39,8 +39,9 @@ def test_two_processes_make_the_steps_of_one(together: list[dict[str, Any]], cas
     start = ranks.make_network().double().state_dict()
     first, second = (results[case] for results in together)
     for key, weight in first["weights"].items():
-        # The second process's own norm statistics are never used nor saved.
+        # The second process's own norm statistics are neither validated nor saved.
         assert torch.equal(weight, second["weights"][key]) or "running" in key, key
+        assert torch.equal(first["validated"][key], second["validated"][key]), key
     assert first["measured"] == second["measured"]
     assert first["counts"] == second["counts"] == alone["counts"]
     if case == "norms in training":  # of each process's share on CPUs, hence other figures than one process's
