@@ -107,7 +107,6 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             measured = measure(state.eval_network, manager.interruptible(validation)) if validation is not None else {}
             validation_s = time.monotonic() - started
             state.end_epoch()
-
             values = {"train_loss": train_loss, **{f"val_{key}": value for key, value in measured.items()}}
             if log:
                 lr = state.schedule.get_last_lr()[-1]
