@@ -24,14 +24,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from src.cli.speed import ROOM_SIZE_PX, rooms_per_s, time_our_loop, time_plain_loop, write_rooms
+from src.cli.speed import rooms_per_s, time_our_loop, time_plain_loop, write_rooms
+from src.conventions import IMAGE_SIZE_PX
 from src.training.engine import choose_precision
 
 
 def main() -> None:
     options = parse_benchmark(__doc__)
     if options.rooms:
-        print(f"rooms  {rooms_per_s():.1f} pairs per second of one core, at {ROOM_SIZE_PX}x{ROOM_SIZE_PX}")
+        print(f"rooms  {rooms_per_s():.1f} pairs per second of one core, at {IMAGE_SIZE_PX}x{IMAGE_SIZE_PX}")
         return
     choose_precision("auto", "auto")  # a GPU that cannot be used is named here, not by each measurement
     loops = {"ours": partial(time_our_loop, keep_memory=not options.default_allocator), "plain": time_plain_loop}

@@ -102,10 +102,13 @@ def draw_pictures(runs: list[Run], frames: Pairs, options: Namespace) -> None:
     """Draw the learning curves, and every run's predictions for the same frames."""
     charts = {}
     for key, title in CHARTS.items():
-        logged = [run for run in runs if all(key in line for line in run.history)]
-        epochs_and_values = {run.name: [(line["epoch"], line[key]) for line in run.history] for run in logged}
-        if logged:
-            charts[title] = [Curve(name, *zip(*points, strict=True)) for name, points in epochs_and_values.items()]
+        curves = [
+            Curve(run_.name, [line["epoch"] for line in run_.history], [line[key] for line in run_.history])
+            for run_ in runs
+            if all(key in line for line in run_.history)
+        ]
+        if curves:
+            charts[title] = curves
     draw_curves(charts, options.out / "curves.png")
 
     indices = evenly_spaced(len(frames), FRAMES_SHOWN)

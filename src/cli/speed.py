@@ -28,8 +28,6 @@ from src.training.losses import make_target, mse
 from src.training.optim import make_ema, make_optimizer, make_schedule
 from src.training.state import State
 
-ROOM_SIZE_PX = IMAGE_SIZE_PX
-
 
 def time_our_loop(nyu: Path, steps: int, batch_size: int, *, keep_memory: bool = True) -> float:
     """Time `train_epoch` as scripts/train.py calls it: training images per second."""
@@ -69,8 +67,8 @@ def time_plain_loop(nyu: Path, steps: int, batch_size: int) -> float:
 
 
 def rooms_per_s(count: int = 80) -> float:
-    """Render rooms one after the other: pairs per second of processor time, not counting compilation."""
-    rooms = RoomPairs(count, intrinsics=NYU_INTRINSICS.resized(ROOM_SIZE_PX, ROOM_SIZE_PX))
+    """Render rooms one after the other: pairs per second of processor time, at 224x224, not counting compilation."""
+    rooms = RoomPairs(count, intrinsics=NYU_INTRINSICS.resized(IMAGE_SIZE_PX, IMAGE_SIZE_PX))
     rooms[0]
     started = time.process_time()
     for index in range(count):

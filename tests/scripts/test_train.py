@@ -197,7 +197,7 @@ def test_a_csv_without_validation_is_not_scored_until_some_is_held_out(script_in
 
 MISTAKES = {
     "no data there": (["--data-dir", "nowhere"], "no NYU there"),
-    "unknown encoder": (["--encoder", "efficientnet_z9", "--data-dir", "{nyu}"], "did you mean"),
+    "unknown encoder": (["--encoder", "efficientnet_z9", "--data-dir", "{nyu}"], "Did you mean"),
     "no weights of it": (["--encoder", "efficientnet_b0", "--data-dir", "{nyu}"], "--no-pretrained"),
     "unwritable out": (["--out", "{file}/run", "--data-dir", "{nyu}"], "cannot be written"),
     "run there": (["--out", "{run}", "--data-dir", "{nyu}"], "holds a run already"),
@@ -219,8 +219,8 @@ def test_a_mistake_costs_one_line_and_leaves_nothing(
     arguments, message = MISTAKES[mistake]
     before = sorted(tmp_path.rglob("*"))
     done = script_inside("train.py", *(argument.format(**paths) for argument in arguments), status=2)
-    assert message in done.stderr.replace("Did", "did")
-    assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr
+    (error,) = (line for line in done.stderr.splitlines() if line and " img" not in line)  # without progress bars
+    assert message in error
     assert sorted(tmp_path.rglob("*")) == before
 
 
