@@ -7,6 +7,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ FORMATS = sorted({"AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WE
 LONGEST_SIDE_PX = 65_535
 """JPEG's limit. A PNG of a few kilobytes can hold a row of 10^8 pixels, whose resizing would take gigabytes."""
 
+LARGEST_ARRAY_BYTES = 2**30
+"""Of an .npy file: 134 megapixels in float64."""
+
 DEPTH_BITS = {"L": 8, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
 """Bits per pixel by Pillow's mode. A 16-bit PNG opens as `I;16` or `I`, depending on Pillow's version."""
 
@@ -30,17 +34,33 @@ def open_image(path: Path) -> Image.Image:
 
     **Raises**: UserError when the file is missing, empty, truncated, not an image, or larger than a photo can be.
     """
+    if path.suffix.lower() == ".npy":
+        array = read_array(path)
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+            raise UserError(
+                f"{path}: got an array {array.shape} of {array.dtype}, expected a photo: (H, W, 3) uint8 RGB."
+            )
+        return Image.fromarray(array)
     with _name_in_errors(path):
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would block
-            raise UserError(f"{path}: got a folder or a device, expected an image file. Check the path or the csv row.")
+        _require_file(path)
         with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            if max(width, height) > LONGEST_SIDE_PX:
-                raise UserError(
-                    f"{path}: got {width}x{height} px, expected no side above {LONGEST_SIDE_PX}. Crop or resize it."
-                )
+            _require_sides(path, *image.size)
             image.load()
             return image
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Read an array of numbers from an .npy file.
+
+    **Raises**: UserError when the file is missing, damaged, no .npy file, holds objects, or is larger than a photo.
+    """
+    with _name_in_errors(path):
+        _require_file(path)
+        if (size := path.stat().st_size) > LARGEST_ARRAY_BYTES:
+            raise UserError(f"{path}: got {size / 1e9:.1f} GB, expected at most {LARGEST_ARRAY_BYTES / 1e9:.1f} GB.")
+        array = np.lib.format.open_memmap(path, "r")  # unlike np.load, checks the header's shape against the file
+        _require_sides(path, *array.shape[1::-1])
+        return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -79,6 +99,17 @@ def read_depth(path: Path) -> tuple[NDArray[np.float32], int]:
             "(8-bit or 16-bit grey PNG, or 32-bit float TIFF). Export the depth itself, not a picture of it."
         )
     return np.asarray(image).astype(np.float32), bits
+
+
+def _require_file(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would block
+        raise UserError(f"{path}: got a folder or a device, expected an image file. Check the path or the csv row.")
+
+
+def _require_sides(path: Path, *sides_px: int) -> None:
+    if max(sides_px, default=0) > LONGEST_SIDE_PX:
+        size = "x".join(map(str, sides_px))
+        raise UserError(f"{path}: got {size} px, expected no side above {LONGEST_SIDE_PX}. Crop or resize it.")
 
 
 @contextlib.contextmanager

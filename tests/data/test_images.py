@@ -11,7 +11,7 @@ from PIL import Image
 
 from src.conventions import NYU_INTRINSICS, UserError
 from src.data.frame import shrink_depth, shrink_image, to_network_input
-from src.data.images import LONGEST_SIDE_PX, read_depth, read_rgb
+from src.data.images import LONGEST_SIDE_PX, read_array, read_depth, read_rgb
 from src.data.photos import find_inputs, make_photo, read_photo, shrink_photo
 
 RED_LEFT = np.zeros((48, 64, 3), np.uint8)
@@ -123,6 +123,45 @@ def test_a_row_of_pixels_is_limited(tmp_path: Path) -> None:
     assert shrink_image(image, 8).shape == (8, 8, 3)
     with pytest.raises(UserError, match="1x65536"):
         read_rgb(save(path, Image.new("L", (1, LONGEST_SIDE_PX + 1))))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_is_a_photo(tmp_path: Path, order: str) -> None:
+    np.save(tmp_path / "x.npy", np.asarray(RED_LEFT, order=order))
+    np.testing.assert_array_equal(read_photo(tmp_path / "x.npy").image, RED_LEFT)
+
+
+def test_arrays_are_read_in_native_byte_order(tmp_path: Path) -> None:
+    stored = np.arange(6, dtype=">f4").reshape(2, 3)
+    np.save(tmp_path / "x.npy", stored)
+    assert read_array(tmp_path / "x.npy").dtype == np.float32
+    np.testing.assert_array_equal(read_array(tmp_path / "x.npy"), stored)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "size", "reason"),
+    [
+        ((48, 64), "<f4", 48 * 64 * 4, r"got an array \(48, 64\) of float32, expected a photo: \(H, W, 3\) uint8"),
+        ((3, 48, 64), "|u1", 3 * 48 * 64, r"got an array \(3, 48, 64\) of uint8"),
+        ((0, 64, 3), "|u1", 0, "got an array"),
+        ((1, 65536, 3), "|u1", 65536 * 3, "65536x1 px"),
+        ((48, 64, 3), "|u1", 99, "greater than file"),
+        ((10**6, 10**6, 3), "|u1", 99, "greater than file"),  # 3 TB
+        ((2**32, 2**32), "|u1", 99, "too big"),  # its number of elements overflows to 0
+        ((40000, 60000, 3), "|u1", 7_200_000_000, "got 7.2 GB"),  # a sparse file
+        ((2,), "|O", 99, "objects"),
+    ],
+)
+def test_unusable_arrays_are_named_in_one_line(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, size: int, reason: str
+) -> None:
+    with (tmp_path / "x.npy").open("wb") as file:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + size)
+    with pytest.raises(UserError, match=rf"x\.npy: .*{reason}") as caught:
+        read_photo(tmp_path / "x.npy")
+    assert "\n" not in str(caught.value)
 
 
 def test_folders_globs_and_numbers_are_expanded_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
