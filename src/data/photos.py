@@ -121,8 +121,10 @@ def read_focal_px(image: Image.Image) -> float | None:
         focal_mm = float(exif.get(ExifTags.Base.FocalLength, 0))
         px_per_unit = float(exif.get(ExifTags.Base.FocalPlaneXResolution, 0))
         unit_mm = {2: 25.4, 3: 10.0, 4: 1.0}[exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2)]
-        original_width_px = float(exif.get(ExifTags.Base.ExifImageWidth, image.width))
-        focal_px = focal_mm * px_per_unit / unit_mm * image.width / original_width_px
+        # Compared by the longer side: tools that turn or resize the pixels often keep the camera's tags.
+        width_px = float(exif.get(ExifTags.Base.ExifImageWidth) or image.width)
+        height_px = float(exif.get(ExifTags.Base.ExifImageHeight) or image.height)
+        focal_px = focal_mm * px_per_unit / unit_mm * max(image.size) / max(width_px, height_px)
     except Exception:  # Pillow raises many classes for damaged EXIF, and a photo without it is still a photo
         return None
     return focal_px if math.isfinite(focal_px) and focal_px > 0 else None

@@ -25,6 +25,7 @@ def save(path: Path, image: Image.Image, **options: object) -> Path:
 
 def exif(**values: float) -> Image.Exif:
     tags = {"orientation": 0x0112, "equivalent_mm": 0xA405, "focal_mm": 0x920A, "per_unit": 0xA20E, "unit": 0xA210}
+    tags |= {"width": 0xA002, "height": 0xA003}
     result = Image.Exif()
     for name, value in values.items():
         (result if name == "orientation" else result.get_ifd(0x8769))[tags[name]] = value
@@ -193,6 +194,31 @@ def test_the_focal_length_comes_from_fov_then_exif_then_nyu(tmp_path: Path) -> N
         photo = read_photo(save(tmp_path / "x.jpg", image, exif=exif(**tags)))
         assert photo.focal_from == "assumed"
         assert photo.camera.fx_px == pytest.approx(64 * NYU_INTRINSICS.fx_px / 640)
+
+
+@pytest.mark.parametrize(
+    ("size", "tags", "share"),
+    [
+        ((64, 48), {}, 1),
+        ((64, 48), {"width": 64, "height": 48}, 1),
+        ((48, 64), {"width": 64, "height": 48}, 1),  # turned by a tool that kept the tags
+        ((64, 48), {"width": 64, "height": 48, "orientation": 6}, 1),  # not turned yet
+        ((48, 64), {"width": 48, "height": 64, "orientation": 8}, 1),
+        ((24, 32), {"width": 64, "height": 48}, 1 / 2),  # turned and resized
+        ((32, 24), {"width": 64, "height": 48}, 1 / 2),
+        ((48, 64), {"width": 64}, 1),
+        ((48, 64), {"width": 48}, 1),
+        ((32, 24), {"width": 64}, 1 / 2),
+        ((64, 48), {"width": 0, "height": 0}, 1),
+    ],
+)
+def test_the_focal_length_follows_pixels_that_were_turned_or_resized(
+    tmp_path: Path, size: tuple[int, int], tags: dict[str, int], share: float
+) -> None:
+    path = tmp_path / "x.jpg"
+    save(path, Image.new("RGB", size), exif=exif(focal_mm=5.0, per_unit=100.0, unit=3, **tags))
+    photo = read_photo(path)
+    assert (photo.focal_from, photo.camera.fx_px) == ("EXIF", pytest.approx(50 * share))
 
 
 @pytest.mark.parametrize(
