@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from src.cli.network import open_its_data, open_network
+from src.cli.network import choose_split, open_its_data, open_network
 from src.cli.report import report
 
 
@@ -22,13 +22,10 @@ def main() -> None:
     options = parse_evaluation(__doc__)
     estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
     data = open_its_data(estimator.about, options)
-    trained_on = estimator.about["options"].get("data_dir")
-    if data.kind == "csv" and options.split == "test" and str(data.root.resolve()) == trained_on:
-        print("Most rows of this csv were trained on. --split val scores the others.")
     report(
         estimator,
         data,
-        options.split,
+        choose_split(options.split, data, estimator.about),
         folder=options.out or (options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped"),
         limit=options.limit,
         max_bad=options.max_bad,

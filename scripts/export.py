@@ -12,8 +12,7 @@ from src.cli.options import parse_export
 if __name__ == "__main__":
     parse_export(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
-from src.cli.data import open_data
-from src.cli.network import open_network
+from src.cli.network import choose_split, open_its_data, open_network
 from src.cli.report import report
 from src.training import checkpoint
 
@@ -26,13 +25,15 @@ def main() -> None:
     trained = open_network(options.checkpoint, options.weights, **machine)
     kept = {key: value for key, value in trained.about["options"].items() if key not in OF_THIS_MACHINE}
     about = {**trained.about, "options": kept, "weights": trained.weights}
-    data = open_data(options, about["max_depth_m"])
+    data = open_its_data(trained.about, options)
+    split = choose_split(options.split, data, trained.about)
 
     # What is scored is what ships: the rounded weights, read back.
     checkpoint.export(options.out, about, trained.network.state_dict())
     rounded = open_network(options.out, None, **machine)
     folder = options.checkpoint.parent / "exported"
-    scores = report(rounded, data, "test", folder=folder, limit=options.limit, name=options.out.name)
+    bounds = {"limit": options.limit, "max_bad": options.max_bad}
+    scores = report(rounded, data, split, folder=folder, name=options.out.name, **bounds)
     checkpoint.export(options.out, {**about, "scores": scores}, trained.network.state_dict())
     print(f"\nweights  {options.out}, {options.out.stat().st_size / 1e6:.1f} MB")
     print(f"checksum  {checkpoint.checksum_of(options.out)}")

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.choices import SPLITS
-from src.cli.data import bar_options, open_data
+from src.cli.data import announce, bar_options, open_data
 from src.conventions import Pairs, UserError
 from src.data.listing import evenly_spaced
 from src.data.survey import Survey, survey
@@ -31,7 +31,7 @@ FRAMES_SHOWN = 24
 
 def main() -> None:
     options = parse_inspection(__doc__)
-    data = open_data(options)
+    data = open_data(options, options.max_depth)
     shown = []
     broken = 0
     for split in SPLITS:
@@ -41,6 +41,7 @@ def main() -> None:
             print(f"\n{split}: {error}")
             broken += 1
             continue
+        announce(pairs)
         found = survey(pairs, partial(tqdm, desc=f"reading {split}", **bar_options()))
         print(format_survey(split, found, None if options.all_scenes else SCENES_SHOWN))
         broken += len(found.problems)

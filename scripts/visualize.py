@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from src.cli.data import bar_options
-from src.cli.network import open_its_data, open_network
-from src.conventions import NYU_INTRINSICS, Pairs, UserError
-from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo, shrink_photo
+from src.cli.data import announce, bar_options
+from src.cli.network import choose_split, open_its_data, open_network
+from src.conventions import Pairs, UserError
+from src.data.photos import Photo, find_inputs, is_video, read_photo, shrink_photo
 from src.estimator import DepthEstimator
 from src.viewing.ports import check_ports
 from src.viewing.recording import PredictedFrame, write_recording
@@ -50,9 +50,9 @@ def main() -> None:
     readers: list[tuple[str, Reader]] = [(path.name, partial(read_small, path, options.fov)) for path in photos]
     if not photos:
         data = open_its_data(estimator.about, options)
-        pairs = data.open(options.split, options.limit)
+        pairs = announce(data.open(choose_split(options.split, data, estimator.about), options.limit))
         for index in sorted({len(pairs) * number // options.frames for number in range(options.frames)}):
-            readers.append((pairs.names[index], partial(read_pair, pairs, index, data.kind, options.fov)))
+            readers.append((pairs.names[index], partial(read_pair, pairs, index)))
     frames = predict_frames(readers, estimator)
     with tempfile.TemporaryDirectory() as folder:
         path = options.save or Path(folder if options.spawn or options.web else "") / "visualization.rrd"
@@ -82,12 +82,9 @@ def read_small(path: Path, fov_deg: float | None) -> tuple[Photo, None]:
     return shrink_photo(read_photo(path, fov_deg=fov_deg), MAX_SIDE_PX), None
 
 
-def read_pair(pairs: Pairs, index: int, kind: str, fov_deg: float | None) -> tuple[Photo, np.ndarray]:
+def read_pair(pairs: Pairs, index: int) -> tuple[Photo, np.ndarray]:
     frame = pairs[index]
-    photo = make_photo(frame.image, fov_deg=fov_deg)
-    if kind != "csv":  # rooms are rendered with NYU's camera, some at a smaller size
-        photo = photo._replace(camera=NYU_INTRINSICS.resized(photo.camera.width_px, photo.camera.height_px))
-    return photo, frame.depth_m * frame.valid
+    return Photo(frame.image, frame.camera, "data"), frame.depth_m * frame.valid
 
 
 if __name__ == "__main__":

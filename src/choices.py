@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-KINDS = ("auto", "nyu", "rooms", "csv")
+KINDS = ("auto", "nyu", "rooms", "csv", "folder")
 """What `--data` may name."""
 
 SPLITS = ("train", "val", "test")

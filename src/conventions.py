@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # torch takes a second to import
+    import torch
     from torch import Tensor
 
 IMAGE_SIZE_PX = 224
@@ -93,6 +94,7 @@ class Frame(NamedTuple):
     image: NDArray[np.uint8]
     depth_m: NDArray[np.float32]
     valid: NDArray[np.bool_]
+    camera: Intrinsics
 
 
 class Pairs(Protocol):
@@ -105,6 +107,14 @@ class Pairs(Protocol):
     @property
     def scenes(self) -> Sequence[str]:
         """One per frame: frames of one scene are near-copies and belong to one split."""
+
+    @property
+    def cameras(self) -> Sequence[Intrinsics]:
+        """The cameras of a sample of the frames."""
+
+    @property
+    def summary(self) -> str:
+        """What a sample of the frames holds, in one line: encoding, range and camera."""
 
     @property
     def fingerprint(self) -> str:
@@ -125,24 +135,34 @@ class Pairs(Protocol):
 class Batch(NamedTuple):
     """A batch of photos and their depth.
 
-    **Shape**: image (B, 3, H, W); depth_m (B, 1, h, w) float32; valid (B, 1, h, w) bool.
-    **Units**: RGB uint8 or float in [0, 1]; metres, 0 where invalid.
+    **Shape**: image (B, 3, H, W); depth_m (B, 1, h, w) float32; valid (B, 1, h, w) bool; scale (B,).
+    **Units**: RGB uint8 or float in [0, 1]; metres at the training camera's focal length, 0 where invalid; times
+    `scale`, metres of the frame's own camera, see `src.data.frame.place`.
     """
 
     image: Tensor
     depth_m: Tensor
     valid: Tensor
+    scale: Tensor | float = 1.0
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
+        """Copy the tensors to a device."""
+        image, depth_m, valid = (x.to(device, non_blocking=non_blocking) for x in self[:3])
+        scale = self.scale if isinstance(self.scale, float) else self.scale.to(device, non_blocking=non_blocking)
+        return Batch(image, depth_m, valid, scale)
 
 
 class Sample(NamedTuple):
     """One frame for evaluation: small for the network and the protocols at 56x56, whole for `eigen`.
 
-    **Shape**: image (1, 3, 224, 224) uint8, truth_m (H, W), small_truth_m (56, 56).
-    **Units**: metres; 0 where nothing was measured, in the small truth also beyond 10 m. NYU's in-painted border
-    counts as measured, as in the work that is compared with; the Eigen crop leaves it out anyway.
+    **Shape**: image (1, 3, h, w) uint8, truth_m (H, W), small_truth_m (56, 56).
+    **Units**: metres; 0 where nothing was measured, in the small truth also beyond the range that is scored. Predicted
+    depth times `scale` is metres. NYU's in-painted border counts as measured, as in the work that is compared with;
+    the Eigen crop leaves it out anyway.
     """
 
     name: str
     image: Tensor
     truth_m: Tensor
     small_truth_m: Tensor
+    scale: float = 1.0

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from src.conventions import Intrinsics, UserError
-from src.data.frame import enlarge_depth, to_network_input
+from src.data.batches import network_input
+from src.data.frame import enlarge_depth
 from src.data.photos import Photo, make_photo, read_photo, to_photo
 from src.network import SHIPPED, rebuild
 from src.training import checkpoint
@@ -99,10 +100,9 @@ class DepthEstimator:
 
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Estimate one photo's depth in `unit`: (H, W), or of `size_px`."""
-        resized = to_network_input(photo.image, photo.camera)
-        image = torch.from_numpy(resized.image.copy()).permute(2, 0, 1)[None].to(self.precision.device)
-        depth = predict(self.network, image, self.precision)[0, 0].cpu().numpy()
-        factor = self.unit_m * resized.scale if self.unit_m else 1 / max(float(depth.max()), 1e-6)
+        image, scale = network_input(photo.image, photo.camera)
+        depth = predict(self.network, image.to(self.precision.device), self.precision)[0, 0].cpu().numpy()
+        factor = self.unit_m * scale if self.unit_m else 1 / max(float(depth.max()), 1e-6)
         width_px, height_px = size_px or (photo.camera.width_px, photo.camera.height_px)
         return enlarge_depth(depth * np.float32(factor), width_px, height_px)
 

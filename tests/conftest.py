@@ -23,6 +23,7 @@ from src.network import SHIPPED
 from src.training import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
+PHOTO = ROOT / "src" / "viewing" / "examples" / "room-1.jpg"
 REAL_NYU = Path(os.environ.get("NYU_DIR", ROOT.parent / "shared" / "nyu"))
 
 ABOUT = {
@@ -60,6 +61,15 @@ def wavy_frame(seed: int, height: int = 96, width: int = 128) -> tuple[np.ndarra
 def write_depth(path: Path, depth_m: np.ndarray, units_per_m: float, bits: int) -> None:
     stored = np.rint(depth_m * units_per_m).astype(np.uint8 if bits == 8 else np.uint16)
     Image.fromarray(stored).save(path)
+
+
+def exif(**values: float) -> Image.Exif:
+    tags = {"orientation": 0x0112, "equivalent_mm": 0xA405, "focal_mm": 0x920A, "per_unit": 0xA20E, "unit": 0xA210}
+    tags |= {"width": 0xA002, "height": 0xA003}
+    result = Image.Exif()
+    for name, value in values.items():
+        (result if name == "orientation" else result.get_ifd(0x8769))[tags[name]] = value
+    return result
 
 
 def make_nyu(parent: Path) -> Path:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import PHOTO, ROOT
 from PIL import Image
 
+from src.cli.report import estimate_one
 from src.conventions import NYU_INTRINSICS, UserError
+from src.data.batches import make_sample
+from src.data.csv_rows import Row
+from src.data.listing import ListedPairs
 from src.estimator import DepthEstimator
-
-PHOTO = ROOT / "src" / "viewing" / "examples" / "room-1.jpg"
 
 
 def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +78,18 @@ def test_a_relative_network_predicts_no_metres(relative_checkpoint: Path) -> Non
     assert relative.unit == "of the farthest"
     with pytest.raises(UserError, match=r"relative\.safetensors"):
         relative(PHOTO)
+
+
+@pytest.mark.parametrize("size_px", [(320, 240), (320, 180), (180, 320)])
+@pytest.mark.parametrize("fov_deg", [57, 35, 100])
+def test_a_listed_frame_and_a_photo_of_one_camera_give_the_same_metres(
+    estimator: DepthEstimator, tmp_path: Path, size_px: tuple[int, int], fov_deg: float
+) -> None:
+    Image.open(PHOTO).resize(size_px).save(tmp_path / "x.png")
+    np.save(tmp_path / "x.npy", np.full(size_px[::-1], 2.0, np.float32))
+    pairs = ListedPairs([Row("x.png", "x.npy", "", fov_deg)], tmp_path, {32: 1}, max_depth_m=10)
+    sample = make_sample("x.png", pairs[0])
+    listed_m = estimate_one(estimator.network, estimator.precision, sample.image).numpy() * 10 * sample.scale
+    height, width = listed_m.shape
+    photo_m = estimator(tmp_path / "x.png", fov_deg=fov_deg, size_px=(width, height))
+    np.testing.assert_allclose(photo_m, listed_m, atol=1e-3)

@@ -32,7 +32,7 @@ from src.cli.options import training_parser
 from src.cli.parsing import read_preset
 from src.conventions import UserError
 from src.data.csv_rows import read_rows
-from src.data.images import FORMATS, read_depth, read_rgb
+from src.data.images import FORMATS, open_image, read_depth, to_rgb
 from src.data.listing import ListedPairs
 from src.data.packed import Sizes, pack
 from src.training import checkpoint
@@ -126,7 +126,7 @@ def small_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_photos_and_depth(folder: Path, content: bytes) -> None:
     path = folder / "file"
     path.write_bytes(content)
-    image = ends_well(lambda: read_rgb(path))
+    image = ends_well(lambda: to_rgb(open_image(path), path))
     if image is not None:
         assert image.dtype == np.uint8
         assert image.ndim == image.shape[2] == 3

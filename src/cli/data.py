@@ -33,16 +33,30 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
         options.data_dir,
         validation=options.validation,
         depth_scale=options.depth_scale,
+        fov_deg=options.fov,
         max_depth_m=max_depth_m,
         rooms=getattr(options, "rooms", ROOMS["train"]),
         holes=getattr(options, "holes", False),
         without=getattr(options, "without", None),
     )
-    name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos", "csv": "your csv"}[data.kind]
+    name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos"}.get(data.kind, f"your {data.kind}")
     if idle := idle_options(options, data.kind):
         print(f"no effect on {name}: {', '.join(idle)}", flush=True)
     print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)
     return data
+
+
+def announce(pairs: Pairs) -> Pairs:
+    """Print what a sample of the frames holds."""
+    if pairs.summary and is_first():
+        print(f"depth: {pairs.summary}", flush=True)
+    return pairs
+
+
+def announce_empty(count: int, total: int, max_depth_m: float) -> None:
+    """Print how many frames have nothing to learn from or to score."""
+    if count and is_first():
+        print(f"{count} of {total} frames have no valid depth up to {max_depth_m:g} m: left out", flush=True)
 
 
 def describe_frames(kind: str, frames: Pairs, held_out: Pairs | None) -> str:
@@ -57,20 +71,23 @@ def make_allowance(count: int, max_bad: str | None) -> Allowance:
     return Allowance(count, None if max_bad is None else parse_max_bad(max_bad), report)
 
 
-def decode(frames: Pairs, sizes: Sizes, options: Namespace) -> Packed:
+def decode(frames: Pairs, sizes: Sizes, options: Namespace, size_px: tuple[int, int]) -> Packed:
     """Decode frames into the cache, with a progress bar, and with several workers where there are many frames."""
-    needed = len(frames) * bytes_per_frame(sizes)
+    needed = len(frames) * bytes_per_frame(sizes, size_px)
     if needed > LARGE_CACHE_BYTES:
         print(f"{len(frames)} frames take {needed / 1e9:.1f} GB in the cache {options.cache_dir}", flush=True)
-    return pack(
+    packed = pack(
         frames,
         options.cache_dir,
         sizes,
+        size_px=size_px,
         max_depth_m=options.max_depth,
         allowance=make_allowance(len(frames), options.max_bad),
         workers=min(4, os.cpu_count() or 1) if len(frames) > 100 else 0,
         progress=partial(tqdm, desc=f"preparing {len(frames)} frames", **bar_options()),
     )
+    announce_empty(len(packed.empty), len(frames), options.max_depth)
+    return packed
 
 
 def bar_options() -> dict[str, Any]:

@@ -37,10 +37,19 @@ def open_its_data(about: dict[str, Any], options: Namespace) -> Data:
     options.data = options.data or "auto"
     if options.data_dir is None and options.data in ("auto", trained["data"]):
         options.data_dir = known_folder(trained)
-    for name in ("depth_scale", "validation"):
-        if getattr(options, name) is None:
-            setattr(options, name, trained[name])
+    if options.validation is None:
+        options.validation = trained["validation"]
+    is_same = options.data_dir is not None and str(options.data_dir.resolve()) == trained.get("data_dir")
+    for name in ("depth_scale", "fov"):
+        if is_same and getattr(options, name) is None:
+            setattr(options, name, trained.get(name))
     return open_data(options, about["max_depth_m"])
+
+
+def choose_split(asked: str | None, data: Data, about: dict[str, Any]) -> str:
+    """Choose the split to evaluate: of files that the network was trained on, what was held out, if anything was."""
+    held_out = data.last_split if data.has_seen(about) and (data.validation or data.last_split == "test") else "test"
+    return asked or held_out
 
 
 def known_folder(trained: dict[str, Any]) -> Path | None:

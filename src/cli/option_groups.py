@@ -24,11 +24,11 @@ KINDS_WITH = {
     "rooms": ("rooms",),
     "holes": ("rooms",),
     "without": ("rooms",),
-    "depth_scale": ("csv",),
-    "data_dir": ("nyu", "csv"),
-    "validation": ("nyu", "csv"),
-    "max_bad": ("nyu", "csv"),
-    "fov": ("csv",),
+    "depth_scale": ("csv", "folder"),
+    "data_dir": ("nyu", "csv", "folder"),
+    "validation": ("nyu", "csv", "folder"),
+    "max_bad": ("nyu", "csv", "folder"),
+    "fov": ("csv", "folder"),
 }
 """The kinds of data on which these options have an effect."""
 
@@ -37,9 +37,11 @@ def add_data_options(parser: Parser, *, trains: bool) -> None:
     """Add the options that choose the frames; those of a script that only evaluates default to the checkpoint's own."""
     add = parser.add_argument_group("data").add_argument
     kind = "auto" if trains else None
-    add("--data", choices=KINDS, default=kind, help="a csv of your own pairs, or auto: NYU if it is found, else rooms")
-    add("--data-dir", type=Path, metavar="PATH", help="the folder that contains NYU, or the csv file")
-    add("--depth-scale", type=POSITIVE, metavar="UNITS", help="csv: how many stored units are a metre")
+    help_ = "your own pairs in a csv or folder, or auto: NYU if it is found, else rooms"
+    add("--data", choices=KINDS, default=kind, help=help_)
+    add("--data-dir", type=Path, metavar="PATH", help="what contains NYU, the csv file, or images/ and depth/")
+    add("--depth-scale", type=POSITIVE, metavar="UNITS", help="own pairs: how many stored units are a metre")
+    add_fov_option(parser)
     help_ = "share of the training frames, in whole scenes, held out"
     add("--validation", type=SHARE, default=0.1 if trains else None, metavar="SHARE", help=help_)
     if trains:
@@ -49,7 +51,7 @@ def add_data_options(parser: Parser, *, trains: bool) -> None:
         add("--without", choices=INGREDIENTS, help=help_)
         refuse_on_other_data(parser, "rooms", "holes", "without")
     add("--limit", type=COUNT, metavar="N", help="use only the first N frames of each split, for a quick test")
-    refuse_on_other_data(parser, "data_dir", "depth_scale", "validation")
+    refuse_on_other_data(parser, "data_dir", "depth_scale", "fov", "validation")
 
 
 def add_machine_options(parser: Parser, *, amp: str = "off") -> None:
@@ -81,8 +83,14 @@ def add_weights_option(parser: Parser) -> None:
 
 def add_fov_option(parser: Parser) -> None:
     """Add the camera's angle of view."""
-    help_ = "angle of view along the longer side; default: from EXIF, else the training camera's 63"
+    help_ = "own frames: angle of view along the longer side; default: from EXIF, else the csv, else NYU's 63"
     parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=help_)
+
+
+def add_split_option(parser: Parser) -> None:
+    """Add which frames to evaluate."""
+    help_ = "which frames; default: test, or of a csv or folder that was trained on, what was held out"
+    parser.add_argument("--split", choices=("test", "val"), help=help_)
 
 
 def add_max_bad_option(parser: Parser) -> None:

@@ -23,8 +23,8 @@ from src.cli.option_groups import (
     add_fov_option,
     add_machine_options,
     add_max_bad_option,
+    add_split_option,
     add_weights_option,
-    refuse_on_other_data,
 )
 from src.cli.parsing import ROOT, Parser, checked, read_preset
 from src.conventions import MAX_DEPTH_M, UserError
@@ -103,7 +103,7 @@ def parse_evaluation(description: str | None, words: Words = None) -> Namespace:
     add_checkpoint_argument(parser)
     add_data_options(parser, trains=False)
     add_max_bad_option(parser)
-    parser.add_argument("--split", choices=("test", "val"), default="test", help="which frames to score")
+    add_split_option(parser)
     add_machine_options(parser)
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the result there")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the files; default: the checkpoint's")
@@ -133,9 +133,8 @@ def parse_visualization(description: str | None, words: Words = None) -> Namespa
     help_ = "a checkpoint (.pt or .safetensors; default: the weights that ship), and photos, folders or globs"
     parser.add_argument("words", nargs="*", metavar="CHECKPOINT|PHOTO", help=help_)
     add_weights_option(parser)
-    add_fov_option(parser)
     add_data_options(parser, trains=False)
-    parser.add_argument("--split", choices=("test", "val"), default="test", help="which frames to show")
+    add_split_option(parser)
     parser.add_argument("--frames", type=COUNT, default=6, metavar="N", help="how many of them, evenly spaced")
     add_machine_options(parser)
     group = parser.add_argument_group("output; default: visualization.rrd is saved")
@@ -148,7 +147,6 @@ def parse_visualization(description: str | None, words: Words = None) -> Namespa
     def is_checkpoint(word: str) -> bool:
         return word.lower().endswith((".pt", ".safetensors"))
 
-    refuse_on_other_data(parser, "fov")
     parser.refuse_idle("port", lambda typed: None if typed.web else "without --web")
     for name in ("data", "data_dir", "depth_scale", "validation", "limit", "split", "frames"):
         parser.refuse_idle(name, lambda typed: None if all(map(is_checkpoint, typed.words)) else "on photos")
@@ -190,7 +188,9 @@ def parse_export(description: str | None, words: Words = None) -> Namespace:
     parser = Parser(description)
     parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a run")
     add_weights_option(parser)
-    add_data_options(parser, trains=True)
+    add_data_options(parser, trains=False)
+    add_max_bad_option(parser)
+    add_split_option(parser)
     add_machine_options(parser)
     parser.add_argument("--out", type=Path, metavar="PATH", help="the .safetensors; default: beside the checkpoint")
     options = parser.parse_args(words)
@@ -204,6 +204,7 @@ def parse_inspection(description: str | None, words: Words = None) -> Namespace:
     """Parse inspect_data.py's options."""
     parser = Parser(description)
     add_data_options(parser, trains=True)
+    parser.add_argument("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help="farther depth is invalid")
     parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help="the contact sheet")
     parser.add_argument("--all-scenes", action="store_true", help="list every scene, not only the largest")
     return parser.parse_args(words)

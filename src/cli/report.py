@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from src.cli.data import bar_options, make_allowance
+from src.cli.data import announce, announce_empty, bar_options, make_allowance
 from src.cli.sources import Data
 from src.conventions import Pairs, UserError
 from src.data.batches import evaluation_samples, make_sample, small_truth
@@ -19,7 +19,7 @@ from src.data.listing import evenly_spaced
 from src.data.packed import Packed
 from src.estimator import DepthEstimator
 from src.scoring import evaluation
-from src.scoring.metrics import MeanMap, mean_map
+from src.scoring.metrics import MeanMap, has_eigen_truth, mean_map
 from src.training import distributed
 from src.training.engine import Precision, predict
 from src.training.provenance import describe_device, revision
@@ -45,17 +45,24 @@ def report(
     The mean map of the training frames of the same data is scored as a baseline, where there are any.
     """
     network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
-    pairs, name = data.open(split, limit), name or estimator.name
+    pairs, name, max_depth_m = announce(data.open(split, limit)), name or estimator.name, about["max_depth_m"]
+    includes_training = split == "test" and data.last_split == "val" and data.has_seen(about)
     left_out = make_allowance(len(pairs), max_bad)
-    samples = evaluation_samples(pairs, left_out)
+    has_truth = partial(has_eigen_truth, max_depth_m=max_depth_m)
+    samples = evaluation_samples(pairs, left_out, max_depth_m, has_truth)
     bar = tqdm(samples, total=len(pairs), desc=f"evaluating on {data.kind} {split}", **bar_options())
-    baseline = average_depth(data, split, limit)
-    scores = evaluation.evaluate(partial(estimate_one, network, precision), bar, unit_m=unit_m, mean_map=baseline)
+    baseline = average_depth(data, split, limit, max_depth_m)
+    scores = evaluation.evaluate(
+        partial(estimate_one, network, precision), bar, unit_m=unit_m, max_depth_m=max_depth_m, mean_map=baseline
+    )
     result = evaluation.summarize_scores(
         scores,
         data=data.kind,
         split=split,
+        includes_training_frames=includes_training,
+        max_depth_m=max_depth_m,
         left_out=[pairs.names[index] for index in left_out.reasons],
+        without_truth=[pairs.names[index] for index in left_out.empty],
         trained_on=about["data"],
         target=about["target"],
         checkpoint=name,
@@ -72,17 +79,21 @@ def report(
     for path in (stem.with_suffix(".json"), *([extra_json] if extra_json else [])):
         evaluation.write_json(path, result)
     evaluation.write_csv(stem.with_suffix(".csv"), scores)
-    readable = [index for index in range(len(pairs)) if index not in left_out.reasons]
+    readable = [index for index in range(len(pairs)) if index not in {*left_out.reasons, *left_out.empty}]
     examples = [(label, readable[row]) for label, row in evaluation.pick_examples(scores)]
     rows = [compare(network, pairs, index, label, about, precision) for label, index in examples]
     draw_strip(rows, stem.with_suffix(".png"), unit=estimator.unit)
 
-    print(f"\n{name}, trained on {about['data']}, scored on the {len(scores)} {split} frames of {data.kind}:\n")
+    frames = (
+        f"the {len(scores)} {split} frames of {data.kind}{', TRAINING FRAMES INCLUDED' if includes_training else ''}"
+    )
+    print(f"\n{name}, trained on {about['data']}, scored on {frames}, truth up to {max_depth_m:g} m:\n")
     print(evaluation.format_table(result))
     origin = f"of {baseline.frames} training frames" if baseline else "none, since these data have no training frames"
     print(f"\n{result['device']}, {result['precision']}; mean map: {origin}")
     if left_out.reasons:
         print(f"{len(left_out.reasons)} frames could not be read: these figures are not those of the whole list.")
+    announce_empty(len(left_out.empty), len(pairs), max_depth_m)
     if unit_m is None:
         print("eigen and metric10 need metres, which this network (--target relative) does not estimate.")
     print(f"\nresult  {stem}.json\nper image  {stem}.csv\npicture  {stem}.png")
@@ -90,13 +101,13 @@ def report(
 
 
 def estimate_one(network: nn.Module, precision: Precision, image: Tensor) -> Tensor:
-    """Estimate one photo's depth in the network's units: (1, 3, 224, 224) -> (56, 56) on the CPU."""
+    """Estimate one photo's depth in the network's units: (1, 3, h, w) -> (h/4, w/4) on the CPU."""
     return predict(network, image.to(precision.device), precision)[0, 0].cpu()
 
 
-def average_depth(data: Data, split: str, limit: int | None) -> MeanMap | None:
+def average_depth(data: Data, split: str, limit: int | None, max_depth_m: float) -> MeanMap | None:
     """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spaced in the list; None without any."""
-    if data.kind == "csv" and split == "test":  # which has all rows: none is left to train on
+    if split == "test" and data.last_split == "val":  # which has all rows: none is left to train on
         return None
     maps = []
     try:
@@ -105,7 +116,7 @@ def average_depth(data: Data, split: str, limit: int | None) -> MeanMap | None:
         return None
     for index in evenly_spaced(len(training), MEAN_MAP_FRAMES):
         with contextlib.suppress(UserError):  # bad frames are counted where they are trained on or scored
-            maps.append(small_truth(training[index]))
+            maps.append(small_truth(training[index], max_depth_m))
     return mean_map(maps) if maps else None
 
 
@@ -117,7 +128,7 @@ def compare(
     sample = make_sample(pairs.names[index], frame)
     prediction = estimate_one(network.eval(), precision, sample.image).numpy()
     metric = about["target"] == "metric"
-    unit = about["max_depth_m"] if metric else 1.0
+    unit = about["max_depth_m"] * sample.scale if metric else 1.0
     truth = frame.depth_m if metric else frame.depth_m / np.float32(max(frame.depth_m.max(), 1e-6))
     title = f"{Path(pairs.names[index]).name}\n{label}"
     return Comparison(title, frame.image, truth, prediction * np.float32(unit))

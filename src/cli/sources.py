@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from src.choices import ROOMS, SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Pairs, UserError
-from src.data.csv_rows import read_rows, split_by_scene
+from src.data.csv_rows import Row, read_rows, split_by_scene
+from src.data.folder_rows import is_paired_folder, read_folder
 from src.data.listing import FirstPairs, ListedPairs
 from src.data.nyu import find_nyu, locate_nyu, open_nyu
 from src.data.packed import TRAINING_SIZES
@@ -18,7 +21,7 @@ from src.rooms.rooms import RoomPairs
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: its kind (`nyu`, `rooms` or `csv`), where it is, why it was chosen, and the options that concern it.
+    """A data set: its kind, where it is, why it was chosen, and the options that concern it.
 
     `rooms` is how many training rooms to generate, `holes` whether depth that a Kinect cannot measure is removed,
     `without` an ingredient to leave out.
@@ -29,6 +32,7 @@ class Data:
     why: str
     validation: float = 0.1
     depth_scale: float | None = None
+    fov_deg: float | None = None
     max_depth_m: float = MAX_DEPTH_M
     rooms: int = ROOMS["train"]
     holes: bool = False
@@ -36,8 +40,18 @@ class Data:
 
     @property
     def last_split(self) -> str:
-        """The split that a training is scored on: the test frames, or of a csv, the validation frames."""
-        return "val" if self.kind == "csv" else "test"
+        """The split that a training is scored on: the test frames, or where there are none, the validation frames."""
+        return "test" if self.kind in ("nyu", "rooms") or "test" in self.listed else "val"
+
+    @cached_property
+    def listed(self) -> dict[str, list[Row]]:
+        """The pairs of a csv or folder, by split; those of no split under ""."""
+        assert self.root is not None
+        return {"": read_rows(self.root)} if self.kind == "csv" else read_folder(self.root)
+
+    def has_seen(self, about: Mapping[str, Any]) -> bool:
+        """Tell whether a network, described by `about`, was trained on these very files."""
+        return self.root is not None and about["options"].get("data_dir") == str(self.root.resolve())
 
     def open(self, split: str, limit: int | None = None) -> Pairs:
         """Open `train`, `val` or `test`, or only its first `limit` frames.
@@ -61,11 +75,16 @@ class Data:
             return RoomPairs(self.rooms, split=split, intrinsics=camera, holes=self.holes, without=self.without)
         if self.kind == "nyu":
             return open_nyu(self.root, split, validation=self.validation, max_depth_m=self.max_depth_m)
-        rows = read_rows(self.root)
-        if split != "test":
+        rows = [row for name, part in self.listed.items() if name in ("", "train") for row in part]
+        if split == "test":
+            rows = self.listed.get("test") or [row for part in self.listed.values() for row in part]
+        elif "val" not in self.listed:
             rows = split_by_scene(rows, self.validation)[SPLITS.index(split)]
+        elif split == "val":
+            rows = self.listed["val"]
         units = {16: 1000.0, 32: 1.0} if self.depth_scale is None else dict.fromkeys((8, 16, 32), self.depth_scale)
-        return ListedPairs(rows, self.root.parent, units, max_depth_m=self.max_depth_m)
+        root = self.root.parent if self.kind == "csv" else self.root
+        return ListedPairs(rows, root, units, max_depth_m=self.max_depth_m, fov_deg=self.fov_deg)
 
 
 def choose_data(kind: str = "auto", folder: Path | None = None, **settings: Any) -> Data:
@@ -76,16 +95,24 @@ def choose_data(kind: str = "auto", folder: Path | None = None, **settings: Any)
 def find_data(kind: str, folder: Path | None) -> tuple[str, Path | None, str]:
     """Find the data of `--data` and `--data-dir`: their kind, where they are, and why they were chosen.
 
-    `auto` takes a csv if the folder is a file, else NYU if it is found, else rooms; any other kind is taken or refused.
+    `auto` takes a csv if the folder is a file, else the folder if it has images/ and depth/, else NYU if it is found,
+    else rooms; any other kind is taken or refused.
 
     **Raises**: UserError when the data that were asked for are not there.
     """
     if kind == "rooms":
         return "rooms", None, "as asked"
     is_file = folder is not None and os.path.isfile(folder)  # unlike Path.is_file, it accepts any name
+    if kind != "nyu" and folder is not None and not is_file and is_paired_folder(folder):
+        return "folder", folder, "as asked"
+    if kind == "folder":
+        raise UserError(f"--data folder: got --data-dir {folder}, expected a folder with images/ and depth/.")
     if kind == "csv" or (kind == "auto" and is_file):
         if not is_file:
-            raise UserError(f"--data csv: got --data-dir {folder}, expected a csv file of image,depth rows.")
+            raise UserError(
+                f"--data csv: got --data-dir {folder}, expected a csv file of image,depth rows, "
+                "or a folder with images/ and depth/."
+            )
         return "csv", folder, "as asked"
     if folder is not None:
         root = find_nyu(folder)

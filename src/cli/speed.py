@@ -103,7 +103,8 @@ def decode_batches(nyu: Path, batch_size: int, device: torch.device) -> Iterator
             depth_m = torch.from_numpy(shrink_depth(frame.depth_m, frame.valid, TRAINING_SIZES.depth_px))[None, None]
             single = Batch(image[None].contiguous(), depth_m, depth_m > 0)
             singles.append(augment(single, Augmentation(), aspect=4 / 3, generator=generator))
-        yield Batch(*(torch.cat(parts).to(device) for parts in zip(*singles, strict=True)))
+        stacked = (torch.cat(parts) for parts in zip(*(single[:3] for single in singles), strict=True))
+        yield Batch(*stacked).to(device)
 
 
 class Timer:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from src.cli.data import decode, describe_frames, open_data
+from src.cli.data import announce, decode, describe_frames, open_data
 from src.cli.parsing import as_preset
 from src.cli.resume import new_run_folder
 from src.cli.sources import Data
 from src.conventions import Pairs, UserError
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
+from src.data.frame import common_size
 from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES
 from src.network import DepthNet, rebuild, summarize
 from src.training import checkpoint, distributed
@@ -41,7 +42,7 @@ def open_frames(options: Namespace) -> Frames:
         data = open_data(options, options.max_depth)
         options.data, options.data_dir = data.kind, data.root
         options.out = options.out or new_run_folder(data.kind)
-        training = data.open("train", options.limit)
+        training = announce(data.open("train", options.limit))
         validation = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
     distributed.require_same(describe_frames(data.kind, training, validation), "data")
     return Frames(data, training, validation)
@@ -50,7 +51,7 @@ def open_frames(options: Namespace) -> Frames:
 def make_network(options: Namespace, *, resumed: bool) -> DepthNet:
     """Make the network to train, with the weights of `--init` where it is given, and print its parts.
 
-    **Raises**: UserError when that checkpoint has another encoder, target or unit.
+    **Raises**: UserError when that checkpoint has another encoder or target.
     """
     torch.manual_seed(options.seed)
     with distributed.first_on_its_machine():  # which may download the encoder's weights
@@ -66,19 +67,21 @@ def make_network(options: Namespace, *, resumed: bool) -> DepthNet:
 
 
 def load_initial(options: Namespace) -> DepthNet:
-    """Load the network of `--init`, if it is of the kind that the options ask for."""
+    """Load the network of `--init`, if it is of the kind that the options ask for; its metres stay metres."""
     content = checkpoint.load(options.init)
     about = content["about"]
-    for name, key in (("encoder", "encoder"), ("target", "target"), ("max_depth", "max_depth_m")):
-        if about[key] != getattr(options, name):
-            flag = name.replace("_", "-")
+    for name in ("encoder", "target"):
+        if about[name] != getattr(options, name):
             raise UserError(
-                f"--init {options.init}: got {flag} {about[key]}, expected {getattr(options, name)}. "
-                f"Add --{flag} {about[key]}."
+                f"--init {options.init}: got {name} {about[name]}, expected {getattr(options, name)}. "
+                f"Add --{name} {about[name]}."
             )
     weights, name = checkpoint.choose_weights(content)
     print(f"starting from {options.init} ({name}), trained on {about['data']}", flush=True)
-    return rebuild(options.encoder, weights)
+    network = rebuild(options.encoder, weights)
+    if options.target == "metric":
+        network.rescale(about["max_depth_m"] / options.max_depth)
+    return network
 
 
 def make_batches(
@@ -86,8 +89,9 @@ def make_batches(
 ) -> tuple[TrainingBatches, ValidationBatches | None]:
     """Decode all frames into the cache, and make the batches of this process."""
     with distributed.first_on_its_machine():
-        training = decode(frames.training, TRAINING_SIZES, options)
-        validation = decode(frames.validation, VALIDATION_SIZES, options) if frames.validation else None
+        size_px = common_size(frames.training.cameras)
+        training = decode(frames.training, TRAINING_SIZES, options, size_px)
+        validation = decode(frames.validation, VALIDATION_SIZES, options, size_px) if frames.validation else None
     readable = f"{len(frames.training)} frames, unreadable {sorted(training.left_out) or 'none'}"
     distributed.require_same(readable, "readable frames")
     shared: dict[str, Any] = {"device": device, "workers": options.workers}

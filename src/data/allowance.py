@@ -1,4 +1,4 @@
-"""Bad frames are skipped one by one; too many of them end the run."""
+"""Frames that are left out: bad ones, too many of which end the run, and those without valid depth."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ def allowed_bad(max_bad: int | float | None, count: int) -> int:
     return max_bad if isinstance(max_bad, int) else int(max_bad * count + 1e-6)  # 0.29 * 100 is 28.999…
 
 
-class Allowance:
-    """Collects and reports the bad frames of a source; `reasons` maps their indices to the errors.
+class NoValidDepth(UserError):
+    """A frame without one pixel of depth within the range, from which nothing can be learnt or measured."""
 
-    `max_bad` as in `allowed_bad`; `report` is called with one line per frame.
+    def __init__(self) -> None:
+        super().__init__("no pixel has valid depth within the range")
+
+
+class Allowance:
+    """Collects the frames of a source that are left out: `reasons` maps bad ones to their errors, `empty` lists others.
+
+    `max_bad` as in `allowed_bad`; `report` is called with one line per bad frame. Frames without valid depth are not
+    bad: they may be beyond the range, and are counted by the caller.
     """
 
     def __init__(
@@ -30,18 +38,23 @@ class Allowance:
     ) -> None:
         self.count, self.allowed, self.report = count, allowed_bad(max_bad, count), report
         self.reasons: dict[int, str] = {}
+        self.empty: list[int] = []
 
     def leave_out(self, index: int, error: UserError) -> None:
-        """Count a bad frame. **Raises**: an `UnsafePath` itself; UserError for too many bad frames."""
+        """Count a frame. **Raises**: an `UnsafePath` itself; UserError for too many bad frames, or if none is left."""
         if isinstance(error, UnsafePath):
             raise error
-        self.reasons[index] = str(error)
+        if isinstance(error, NoValidDepth):
+            self.empty.append(index)
+        else:
+            self.reasons[index] = str(error)
         bad = len(self.reasons)
         if bad > self.allowed:
             raise UserError(
                 f"At least {bad} of {self.count} frames cannot be used, and --max-bad allows {self.allowed}. "
                 f"Fix them, or allow more. The last: {error}"
             )
-        if bad == self.count:
+        if bad + len(self.empty) == self.count:
             raise UserError(f"None of the {self.count} frames can be used. The last: {error}")
-        self.report(f"{error} The frame is left out.")
+        if index in self.reasons:
+            self.report(f"{error} The frame is left out.")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch
+from src.data.frame import least_share
 
 
 class Augmentation(NamedTuple):
@@ -38,25 +39,26 @@ def augment(
     *,
     aspect: float,
     generator: torch.Generator,
+    size_px: tuple[int, int] = (IMAGE_SIZE_PX, IMAGE_SIZE_PX),
     first: int = 0,
     count: int | None = None,
 ) -> Batch:
-    """Transform a packed batch at random and resize it for the network.
+    """Transform a packed batch at random and resize it to the input of the network, `size_px` (width, height).
 
     A crop of side `s` shows things 1/s times as large, as the camera would from s times the distance: metric depth
     is multiplied by s. A batch that holds frames `first` to `first` + B of a larger one of `count` is transformed as
     that one would be.
 
     **Shape**: image (B, 3, S, S) uint8, depth and mask (B, 1, S/k, S/k) ->
-    image (B, 3, 224, 224) in [0, 1], depth and mask (B, 1, 56, 56).
+    image (B, 3, h, w) in [0, 1], depth and mask (B, 1, h/4, w/4).
     **Units**: metres; `aspect` is width / height of the frames before they were resized to squares.
     """
     size, device = len(batch.image), batch.image.device
     draws = draw(count or size, augmentation, aspect=aspect, generator=generator)
     theta, side, gamma, gain = (values[first : first + size].to(device) for values in draws)
-    warped = transform(batch, theta)
+    warped = transform(batch, theta, size_px)
     image = (warped.image ** gamma[..., None, None] * gain[..., None, None]).clamp(0, 1)
-    return Batch(image, warped.depth_m * side.view(-1, 1, 1, 1), warped.valid)
+    return warped._replace(image=image, depth_m=warped.depth_m * side.view(-1, 1, 1, 1))
 
 
 def draw(count: int, augmentation: Augmentation, *, aspect: float, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -79,8 +81,8 @@ def draw(count: int, augmentation: Augmentation, *, aspect: float, generator: to
     return torch.stack(rows, dim=1), side, gamma, gain
 
 
-def transform(batch: Batch, theta: Tensor) -> Batch:
-    """Apply one affine map per frame to the stack of photo, depth and mask.
+def transform(batch: Batch, theta: Tensor, size_px: tuple[int, int] = (IMAGE_SIZE_PX, IMAGE_SIZE_PX)) -> Batch:
+    """Apply one affine map per frame to the stack of photo, depth and mask, which get the size `size_px`.
 
     Depth is multiplied by its mask before and divided by it after, so that invalid pixels, and those outside of the
     frame, never blend into valid ones.
@@ -89,10 +91,11 @@ def transform(batch: Batch, theta: Tensor) -> Batch:
     depth = torch.cat([batch.depth_m * batch.valid, batch.valid.float()], dim=1)
     stack = torch.cat([batch.image.float() / 255, F.interpolate(depth, size, mode="nearest")], dim=1)
 
-    grid = F.affine_grid(theta, [len(stack), 5, IMAGE_SIZE_PX, IMAGE_SIZE_PX], align_corners=False)
+    grid = F.affine_grid(theta, [len(stack), 5, size_px[1], size_px[0]], align_corners=False)
     stack = F.grid_sample(stack, grid, align_corners=False)
 
     image, depth = stack[:, :3], F.avg_pool2d(stack[:, 3:], IMAGE_SIZE_PX // DEPTH_SIZE_PX)
     total, share = depth.split(1, dim=1)
-    valid = share > 0.5
-    return Batch(image, torch.where(valid, total / share.clamp(min=0.5), 0), valid)
+    valid = share > least_share(share)
+    depth_m = torch.where(valid, total / share.clamp(min=1e-12), 0)
+    return batch._replace(image=image, depth_m=depth_m, valid=valid)

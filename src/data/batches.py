@@ -5,17 +5,18 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
-from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, MAX_DEPTH_M, Batch, Frame, Pairs, Sample, UserError
-from src.data.allowance import Allowance
+from src.conventions import DEPTH_SIZE_PX, MAX_DEPTH_M, Batch, Frame, Intrinsics, Pairs, Sample, UserError
+from src.data.allowance import Allowance, NoValidDepth
 from src.data.augment import Augmentation, augment
-from src.data.frame import shrink_depth, shrink_image
+from src.data.frame import place, shrink_depth, shrink_image
 from src.data.packed import Packed
 
 GRACE_S = 60
@@ -69,6 +70,7 @@ class TrainingBatches:
                 batch,
                 self.augmentation,
                 aspect=self.packed.aspect,
+                size_px=self.packed.size_px,
                 generator=_generator(self.seed, number, index),
                 first=self._share.start,
                 count=self.batch_size,
@@ -108,23 +110,38 @@ class ValidationBatches:
             yield batch._replace(image=batch.image.float() / 255)
 
 
-def make_sample(name: str, frame: Frame) -> Sample:
-    """Prepare one frame for evaluation."""
-    image = torch.from_numpy(shrink_image(frame.image, IMAGE_SIZE_PX).copy()).permute(2, 0, 1)[None]
-    return Sample(name, image, torch.from_numpy(frame.depth_m), small_truth(frame))
+def network_input(image: NDArray[np.uint8], camera: Intrinsics) -> tuple[Tensor, float]:
+    """Resize a photo for the network, (H, W, 3) -> (1, 3, h, w) uint8; and return the scale of its depth."""
+    placement = place(camera)
+    small = shrink_image(image, placement.width_px, placement.height_px)
+    return torch.from_numpy(small.copy()).permute(2, 0, 1)[None], placement.scale
 
 
-def small_truth(frame: Frame) -> Tensor:
-    """Resize all measured depth of a frame to the network's output: (56, 56) metres, 0 where invalid."""
-    measured = (frame.depth_m > 0) & (frame.depth_m <= MAX_DEPTH_M)
+def make_sample(name: str, frame: Frame, max_depth_m: float = MAX_DEPTH_M) -> Sample:
+    """Prepare one frame for evaluation with truth up to `max_depth_m`."""
+    image, scale = network_input(frame.image, frame.camera)
+    return Sample(name, image, torch.from_numpy(frame.depth_m), small_truth(frame, max_depth_m), scale)
+
+
+def small_truth(frame: Frame, max_depth_m: float = MAX_DEPTH_M) -> Tensor:
+    """Resize all measured depth of a frame to (56, 56) metres, 0 where invalid or beyond `max_depth_m`."""
+    measured = (frame.depth_m > 0) & (frame.depth_m <= max_depth_m)
     return torch.from_numpy(shrink_depth(frame.depth_m, measured, DEPTH_SIZE_PX))
 
 
-def evaluation_samples(pairs: Pairs, allowance: Allowance) -> Iterator[Sample]:
-    """Yield every frame once, in order, at full size, except bad ones, which `allowance` collects."""
+def evaluation_samples(
+    pairs: Pairs,
+    allowance: Allowance,
+    max_depth_m: float = MAX_DEPTH_M,
+    has_truth: Callable[[Tensor], bool] = lambda truth_m: bool(truth_m.any()),
+) -> Iterator[Sample]:
+    """Yield every frame once, in order, at full size, except those that `allowance` collects."""
     for index, name in enumerate(pairs.names):
         try:
-            yield make_sample(name, pairs[index])
+            sample = make_sample(name, pairs[index], max_depth_m)
+            if not has_truth(sample.truth_m):
+                raise NoValidDepth
+            yield sample
         except UserError as error:
             allowance.leave_out(index, error)
 
@@ -141,7 +158,7 @@ def _load(packed: Packed, plan: list[list[int]], device: torch.device, workers: 
         generator=torch.Generator(),  # the default generator is dropout's
     )
     for batch in loader:
-        yield Batch(*(tensor.to(device, non_blocking=pinned) for tensor in batch))
+        yield batch.to(device, non_blocking=pinned)
 
 
 def _postpone_signals(worker: int) -> None:

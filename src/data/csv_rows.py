@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -20,25 +21,38 @@ LONGEST_LINE = 4096
 """In characters: the length limit of one path on Linux."""
 
 
+WORDS = {"depth": "depth", "image": "image", "rgb": "image", "photo": "image", "colo": "image"}
+WORDS |= {"scene": "scene", "fov": "fov_deg"}
+"""What is in the name of a column, by which a header is recognised, and the column it stands for."""
+
+
 class Row(NamedTuple):
-    """One line of the csv: two paths relative to the root, and the scene they show."""
+    """One line of the csv: two paths relative to the root, the scene they show, and the camera's angle of view."""
 
     image: str
     depth: str
     scene: str
+    fov_deg: float | None = None
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read `image,depth` or `image,depth,scene` rows, without header; the default scene is the photo's folder.
+    """Read `image,depth[,scene]` rows, or those of a header that names `image,depth[,scene][,fov_deg]` in any order.
+
+    The default scene is the photo's folder.
 
     **Raises**: UserError when the file cannot be read, is empty or too long, or a row is not of that form.
     """
     rows: list[Row] = []
+    columns: list[str] | None = None
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             while line := file.readline(LONGEST_LINE + 1):
-                if cells := _split_line(line):
-                    rows.append(_make_row(cells, f"{path}, row {len(rows) + 1}"))
+                cells = _split_line(line)
+                if columns is None and cells:
+                    columns = _read_header(cells, path)
+                    cells = [] if columns else cells
+                if cells:
+                    rows.append(_make_row(cells, columns or list(Row._fields[:3]), f"{path}, row {len(rows) + 1}"))
                 if len(rows) > MOST_ROWS:
                     raise UserError(f"{path}: got more than {MOST_ROWS} rows. Split the list, or keep every n-th row.")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -46,6 +60,16 @@ def read_rows(path: Path) -> list[Row]:
     if not rows:
         raise UserError(f"{path}: got an empty file, expected rows of image,depth paths relative to it.")
     return rows
+
+
+def _read_header(cells: list[str], path: Path) -> list[str]:
+    """Return the columns that a first line names, "" for others; none if it is a row."""
+    found = [next((name for word, name in WORDS.items() if word in cell.lower()), "") for cell in cells]
+    if not any(found) or any("." in cell or "/" in cell for cell in cells):
+        return []
+    if found.count("image") != 1 or found.count("depth") != 1:
+        raise UserError(f"{path}: got the header {','.join(cells)[:200]!r}, expected image,depth[,scene][,fov_deg].")
+    return found
 
 
 def _split_line(line: str) -> list[str]:
@@ -57,11 +81,18 @@ def _split_line(line: str) -> list[str]:
     return [cell.strip() for cells in csv.reader([line]) for cell in cells]
 
 
-def _make_row(cells: list[str], position: str) -> Row:
-    if len(cells) not in (2, 3) or not all(cells):
-        raise UserError(f"{position}: got {','.join(cells)[:200]!r}, expected image,depth or image,depth,scene.")
+def _make_row(cells: list[str], columns: list[str], position: str) -> Row:
+    values = dict(zip(columns, cells, strict=False))
+    try:
+        fov_deg = float(fov) if (fov := values.get("fov_deg")) else None
+    except ValueError:
+        fov_deg = math.nan
+    is_whole = len(cells) <= len(columns) and values.get("image") and values.get("depth")
+    if not is_whole or not (fov_deg is None or 0 < fov_deg < 180):
+        raise UserError(f"{position}: got {','.join(cells)[:200]!r}, expected {','.join(columns)}.")
     # Interned, since all rows of a scene repeat its name.
-    return Row(cells[0], cells[1], sys.intern(cells[2] if len(cells) == 3 else Path(cells[0]).parent.name))
+    scene = sys.intern(values.get("scene") or Path(values["image"]).parent.name)
+    return Row(values["image"], values["depth"], scene, fov_deg)
 
 
 def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple[list[Row], list[Row]]:
@@ -70,6 +101,10 @@ def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple
     Of a single scene the last rows are held out, so that neighbours mostly stay together.
     """
     wanted = max(1, round(fraction * len(rows))) if fraction else 0
+    if wanted and len(rows) == 1:
+        raise UserError(
+            "got one pair, expected at least two: one to train on, one held out. Add pairs, or --validation 0."
+        )
     sizes = Counter(row.scene for row in rows)
     scenes = sorted(sizes)
     if len(scenes) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import stat
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from src.conventions import UserError
 
@@ -21,6 +22,17 @@ FORMATS = sorted({"AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WE
 
 LONGEST_SIDE_PX = 65_535
 """JPEG's limit. A PNG of a few kilobytes can hold a row of 10^8 pixels, whose resizing would take gigabytes."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation."""
 
 LARGEST_ARRAY_BYTES = 2**30
 """Of an .npy file: 134 megapixels in float64."""
@@ -63,11 +75,6 @@ def read_array(path: Path) -> NDArray[Any]:
         return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read a photo as (H, W, 3) uint8, upright. **Raises**: UserError as `open_image` and `to_rgb` do."""
-    return to_rgb(open_image(path), path)
-
-
 def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     """Convert any mode to 8-bit RGB, upright by EXIF: 16 bits are scaled, transparency becomes white.
 
@@ -86,19 +93,40 @@ def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def read_depth(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Read the stored values of a depth image and its bits per pixel (8, 16 or 32); no mode is converted.
+def read_depth(path: Path, photo: Image.Image | None = None) -> tuple[NDArray[np.float32], int]:
+    """Read the stored values of a depth file and its bits per pixel (8, 16 or 32); no mode is converted.
 
-    **Raises**: UserError when the image has colours instead of one depth per pixel.
+    They are turned upright by the file's own EXIF, else as its `photo` is, where both have the sensor's grid.
+
+    **Raises**: UserError when the file has colours instead of one depth per pixel.
     """
-    image = open_image(path)
-    bits = DEPTH_BITS.get(image.mode)
-    if bits is None:
+    if path.suffix.lower() == ".npy":
+        stored, turn = read_array(path), 1
+        stored = stored[..., 0] if stored.ndim == 3 and stored.shape[2] == 1 else stored
+        bits = {"f": 32, "u": min(8 * stored.itemsize, 16), "i": 16}.get(stored.dtype.kind)
+        got = f"an array {stored.shape} of {stored.dtype}"
+    else:
+        image = open_image(path)
+        stored, turn = np.asarray(image), image.getexif().get(ExifTags.Base.Orientation, 1)
+        bits, got = DEPTH_BITS.get(image.mode), f"an image of mode {image.mode}"
+    if bits is None or stored.ndim != 2 or not stored.size:
         raise UserError(
-            f"{path}: got an image of mode {image.mode}, expected one depth per pixel "
-            "(8-bit or 16-bit grey PNG, or 32-bit float TIFF). Export the depth itself, not a picture of it."
+            f"{path}: got {got}, expected one depth per pixel (8-bit or 16-bit grey PNG, 32-bit float TIFF, or .npy "
+            "of shape (H, W)). Export the depth itself, not a picture of it."
         )
-    return np.asarray(image).astype(np.float32), bits
+    with np.errstate(all="ignore"):  # float64 may exceed float32
+        stored = stored.astype(np.float32)
+    if photo and turn == 1 and has_aspect(stored.shape, photo.size[::-1]):
+        turn = photo.getexif().get(ExifTags.Base.Orientation, 1)
+    if turn in TURNS:
+        stored = np.asarray(Image.fromarray(stored).transpose(TURNS[turn]))
+    return stored, bits
+
+
+def has_aspect(size_px: tuple[int, ...], other_px: tuple[int, ...]) -> bool:
+    """Tell whether two sizes have the same aspect, but for a pixel of the smaller."""
+    (h, w), (height, width) = sorted((size_px, other_px), key=math.prod)
+    return abs(w * height - h * width) <= max(height, width)
 
 
 def _require_file(path: Path) -> None:

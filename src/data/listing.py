@@ -5,17 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from src.conventions import Frame, Pairs, UserError
+from src.conventions import Frame, Intrinsics, Pairs, UserError
 from src.data.csv_rows import Row
-from src.data.images import read_depth, read_rgb
+from src.data.frame import shrink_image
+from src.data.images import has_aspect, open_image, read_depth
+from src.data.photos import Photo, to_photo
 
 FULL_SCALE = {8: 255.0, 16: 65535.0}
-FILES_TO_CHECK = 2000
+SENTINEL_GAP = 0.9
+"""A full-scale value means "not measured" where no other value reaches this share of it."""
+
+LIKELY_UNITS = (1000, 1, 100, 256, 5000)
+"""Per metre: millimetres, metres, centimetres, KITTI's and TUM's files."""
+
+SMALLEST_RANGE_M = 0.05
+"""A data set that ends before this was read in the wrong unit."""
+
+FILES_TO_LOCATE = 2000
 FRAMES_TO_CHECK = 12
 
 
@@ -27,10 +40,11 @@ class ListedPairs:
     """Frames from files. A missing or damaged file raises when its frame is read.
 
     `units_per_m` maps the bits per pixel of a depth file to stored units per metre; other bit depths are refused.
-    `border_px` (top, bottom, left, right) is never valid.
+    `border_px` (top, bottom, left, right) is never valid. `camera` is the one of all frames; without it each has its
+    own, from `fov_deg`, else EXIF, else its row, else assumed.
 
-    **Raises**: UserError when no listed file can be read, or a sample of the depth files was normalised per image or
-    has no known unit; `UnsafePath` for a file outside of the root.
+    **Raises**: UserError when no listed file can be read, or in a sample of them depth was normalised per image, has
+    no known unit or no valid pixel; `UnsafePath` for a file outside of the root.
     """
 
     def __init__(
@@ -41,52 +55,71 @@ class ListedPairs:
         *,
         max_depth_m: float,
         border_px: tuple[int, int, int, int] = (0, 0, 0, 0),
+        camera: Intrinsics | None = None,
+        fov_deg: float | None = None,
     ) -> None:
         self.rows, self.root, self.units_per_m = list(rows), root, dict(units_per_m)
         self.real_root = os.path.realpath(root)
-        self.max_depth_m, self.border_px = max_depth_m, border_px
+        self.max_depth_m, self.border_px, self.camera, self.fov_deg = max_depth_m, border_px, camera, fov_deg
         self.names = [row.image for row in self.rows]
         self.scenes = [row.scene for row in self.rows]
         self.identity, self.fingerprint = self._digest_files()
-        self._check_sample()
+        self.cameras, self.summary = self._read_sample()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Frame:
+        return self._read(self.rows[index])[0]
+
+    def encoding(self, index: int) -> str:
+        """Describe how the depth of one frame is stored."""
         row = self.rows[index]
-        image = read_rgb(self._locate(row.image))
-        stored, bits = self._read_stored(row)
-        if stored.shape != image.shape[:2]:
+        return self._describe(row, read_depth(self._locate(row.depth))[1])
+
+    def _describe(self, row: Row, bits: int) -> str:
+        """Describe an encoding. **Raises**: UserError for one without a unit."""
+        if bits not in self.units_per_m:
             raise UserError(
-                f"{self.root / row.depth}: got depth of {stored.shape[1]}x{stored.shape[0]} pixels, expected "
-                f"{image.shape[1]}x{image.shape[0]} as in {row.image}. Resize one to the other, depth without blending."
+                f"{self.root / row.depth}: got {bits}-bit depth of unknown unit. "
+                "Give the units per metre: --depth-scale 25.5 where 255 is 10 m, 1000 for millimetres."
             )
-        with np.errstate(all="ignore"):  # a float TIFF may hold any value
+        return f"{bits}-bit, {self.units_per_m[bits]:g} units a metre"
+
+    def _read(self, row: Row) -> tuple[Frame, int, str]:
+        """Read one frame, the bits per pixel of its depth, and where its focal length is from."""
+        file = open_image(self._locate(row.image))
+        photo = to_photo(file, str(self.root / row.image), fov_deg=self.fov_deg, listed_fov_deg=row.fov_deg)
+        stored, bits = read_depth(self._locate(row.depth), file)
+        self._describe(row, bits)
+        photo, stored = self._match(photo, stored, row)
+        full = FULL_SCALE.get(bits, np.inf)
+        if bits in FULL_SCALE and stored.max(where=stored < full, initial=0) < SENTINEL_GAP * full:
+            stored = np.where(stored == full, 0, stored)
+        with np.errstate(all="ignore"):  # a float file may hold any value
             depth_m = np.nan_to_num(stored / np.float32(self.units_per_m[bits]), nan=0.0, posinf=0.0, neginf=0.0)
         valid = (depth_m > 0) & (depth_m < self.max_depth_m)
         top, bottom, left, right = self.border_px
         inside = np.zeros_like(valid)
         inside[top : len(valid) - bottom, left : valid.shape[1] - right] = True
-        return Frame(image, depth_m, valid & inside)
+        camera = self.camera.resized(*valid.shape[::-1]) if self.camera else photo.camera
+        return Frame(photo.image, depth_m, valid & inside, camera), bits, photo.focal_from
 
-    def encoding(self, index: int) -> str:
-        """Describe how the depth of one frame is stored."""
-        bits = self._read_stored(self.rows[index])[1]
-        return f"{bits}-bit, {self.units_per_m[bits]:g} units per metre"
-
-    def _read_stored(self, row: Row) -> tuple[NDArray[np.float32], int]:
-        """Read a depth file's values and bits per pixel, for which there must be a unit."""
-        stored, bits = read_depth(self._locate(row.depth))
-        if bits not in self.units_per_m:
-            raise self._unknown_unit(row, bits)
-        return stored, bits
-
-    def _unknown_unit(self, row: Row, bits: int) -> UserError:
-        return UserError(
-            f"{self.root / row.depth}: got {bits}-bit depth of unknown unit. "
-            "Give the units per metre: --depth-scale 25.5 where 255 is 10 m, 1000 for millimetres."
-        )
+    def _match(self, photo: Photo, stored: NDArray[np.float32], row: Row) -> tuple[Photo, NDArray[np.float32]]:
+        """Bring photo and depth of one aspect to the larger size; each value of the depth covers its part."""
+        height, width = photo.image.shape[:2]
+        if not has_aspect(stored.shape, (height, width)):
+            raise UserError(
+                f"{self.root / row.depth}: got depth of {stored.shape[1]}x{stored.shape[0]} pixels, expected "
+                f"{width}x{height} as in {row.image}, or that aspect. Crop one to the other's field of view."
+            )
+        if stored.size > height * width:
+            height, width = stored.shape
+            image, camera = shrink_image(photo.image, width, height), photo.camera.resized(width, height)
+            photo = Photo(image, camera, photo.focal_from)
+        elif stored.size < height * width:
+            stored = np.asarray(Image.fromarray(stored).resize((width, height), Image.Resampling.NEAREST))
+        return photo, stored
 
     def _locate(self, name: str) -> Path:
         """Return the path of a listed file; refuse absolute paths, `..` and links that lead out of the root."""
@@ -101,51 +134,76 @@ class ListedPairs:
 
     def _digest_files(self) -> tuple[str, str]:
         """Digest names and file sizes, the same on all machines, and then also root and times, which differ."""
-        digest = hashlib.sha256(f"{self.units_per_m} {self.border_px}".encode())
-        for row in self.rows:
-            digest.update("\n".join(row).encode())
-        times: list[int] = []
-        missing: list[Path] = []
-        for index in evenly_spaced(len(self.rows), FILES_TO_CHECK):
-            for path in map(self._locate, self.rows[index][:2]):
-                try:
-                    facts = path.stat()
-                    digest.update(f"{facts.st_size} ".encode())
-                    times.append(facts.st_mtime_ns)
-                except OSError:
-                    missing.append(path)
-                    digest.update(b"missing")
-        if missing and not times:
+        for index in evenly_spaced(len(self.rows), FILES_TO_LOCATE):
+            for name in self.rows[index][:2]:
+                self._locate(name)
+        paths = [self.root / name for row in self.rows for name in row[:2]]
+        with ThreadPoolExecutor(16) as pool:  # a network's disk answers slowly, but many at once
+            facts = list(pool.map(_size_and_time, paths))
+        if facts and not any(facts):
             raise UserError(
-                f"{missing[0]}: got no such file, and none of the {len(missing) - 1} others that were looked for. "
+                f"{paths[0]}: got no such file, and none of the {len(paths) - 1} others that were looked for. "
                 f"Expected the csv's paths relative to {self.root}."
             )
-        identity = digest.hexdigest()
-        return identity, hashlib.sha256(f"{identity} {self.root.resolve()} {times}".encode()).hexdigest()
+        sizes = [fact and fact[0] for fact in facts]
+        settings = (self.units_per_m, self.border_px, self.camera, self.fov_deg)
+        identity = hashlib.sha256(repr((settings, self.rows, sizes)).encode(errors="replace")).hexdigest()
+        return identity, hashlib.sha256(
+            repr((identity, self.root.resolve(), facts)).encode(errors="replace")
+        ).hexdigest()
 
-    def _check_sample(self) -> None:
-        """Look for mistakes common to all depth files, which skipping bad frames would not correct.
+    def _read_sample(self) -> tuple[list[Intrinsics], str]:
+        """Read some frames, refuse mistakes common to all of them, and return their cameras and what they hold.
 
         If every image reaches full scale, each was divided by its own maximum, and metres are lost.
         """
-        sample: list[tuple[Row, int, bool]] = []
+        sample: list[tuple[Frame, int, str]] = []
         errors: list[UserError] = []
         for index in evenly_spaced(len(self.rows), FRAMES_TO_CHECK):
-            row = self.rows[index]
             try:
-                stored, bits = read_depth(self._locate(row.depth))
-                sample.append((row, bits, stored.max() == FULL_SCALE.get(bits)))
+                sample.append(self._read(self.rows[index]))
             except UserError as error:
                 errors.append(error)
-        if errors and not sample:
-            raise errors[0]
-        if len(sample) >= 4 and all(is_full for _, _, is_full in sample):
+        if not sample:
+            if errors:
+                raise errors[-1]
+            return [], ""
+        frames, bits, origins = zip(*sample, strict=True)
+        highest = [frame.depth_m.max() * self.units_per_m[number] for frame, number in zip(frames, bits, strict=True)]
+        full = [FULL_SCALE.get(number, np.inf) for number in bits]
+        if len(sample) >= 4 and np.greater(highest, np.subtract(full, 0.5)).all():
             raise UserError(
                 f"{self.root}: got depth that was normalised per image (the {len(sample)} checked files all reach "
-                f"{FULL_SCALE[sample[0][1]]:.0f}), expected metric depth. Export it again with one unit for all images."
+                f"{full[0]:.0f}), expected metric depth. Export it again with one unit for all images."
             )
-        if sample and all(bits not in self.units_per_m for _, bits, _ in sample):
-            raise self._unknown_unit(*sample[0][:2])
+        measured_m = np.concatenate([frame.depth_m[frame.depth_m > 0][::97] for frame in frames])
+        share = np.mean([frame.valid.mean() for frame in frames])
+        near, median, far = np.percentile(measured_m, (5, 50, 95)) if len(measured_m) else (0, 0, 0)
+        depth = f"{self._describe(self.rows[0], bits[0])}: 5 % {near:.3g} m, median {median:.3g} m, 95 % {far:.3g} m"
+        if not share or far < SMALLEST_RANGE_M:
+            stored = median * self.units_per_m[bits[0]]
+            likely = [unit for unit in LIKELY_UNITS if 0.3 < stored / unit < self.max_depth_m]
+            advice = f"The unit may be --depth-scale {likely[0]}, or" if likely else "Set --depth-scale, or"
+            raise UserError(
+                f"{self.root}: got depth of which {share:.1%} is between 0 and {self.max_depth_m:g} m in the "
+                f"{len(sample)} checked files ({depth}). {advice} --max-depth be larger."
+            )
+        angle = np.median([frame.camera.fov_deg for frame in frames])
+        origin = "NYU's" if self.camera else " or ".join(sorted(set(origins)))
+        camera = f"camera of {angle:.0f} degrees along the longer side ({origin})"
+        return [frame.camera for frame in frames], f"{depth}, {share:.0%} valid; {camera}"
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return facts.st_size, facts.st_mtime_ns
 
 
 class FirstPairs:
@@ -155,7 +213,7 @@ class FirstPairs:
         self.pairs = pairs
         self.names, self.scenes = pairs.names[:count], pairs.scenes[:count]
         self.fingerprint, self.identity = f"{pairs.fingerprint}[:{count}]", f"{pairs.identity}[:{count}]"
-        self.encoding = pairs.encoding
+        self.encoding, self.cameras, self.summary = pairs.encoding, pairs.cameras, pairs.summary
 
     def __len__(self) -> int:
         return len(self.names)

@@ -9,7 +9,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from src.conventions import MAX_DEPTH_M
+from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS
 from src.data.csv_rows import read_rows, split_by_scene
 from src.data.listing import ListedPairs
 
@@ -162,4 +162,4 @@ def open_nyu(root: Path, split: str, *, validation: float, max_depth_m: float = 
     if split != "test":
         train, held_out = split_by_scene(rows, validation)
         rows = train if split == "train" else held_out
-    return ListedPairs(rows, root, UNITS_PER_M, max_depth_m=max_depth_m, border_px=BORDER_PX)
+    return ListedPairs(rows, root, UNITS_PER_M, max_depth_m=max_depth_m, border_px=BORDER_PX, camera=NYU_INTRINSICS)

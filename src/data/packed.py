@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -21,10 +22,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch, Pairs, UserError
-from src.data.allowance import Allowance
-from src.data.frame import shrink_depth, shrink_image
+from src.data.allowance import Allowance, NoValidDepth
+from src.data.frame import common_size, place, shrink_depth, shrink_image
 
-FORMAT = 2
+FORMAT = 3
 """Part of the cache key: increase it when the stored arrays change."""
 
 STALE_S = 24 * 3600
@@ -35,10 +36,15 @@ LEVELS = 65535
 
 
 class Sizes(NamedTuple):
-    """Sides of the stored squares, in pixels."""
+    """Sides of the stored squares in pixels for an input of 224x224; in proportion for other inputs."""
 
     image_px: int
     depth_px: int
+
+    def stored(self, size_px: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return (width, height) of the stored photo and depth for an input of `size_px`."""
+        (w, h), (v, u) = ([round(side * own / IMAGE_SIZE_PX) for side in size_px] for own in self)
+        return (w, h), (v, u)
 
 
 TRAINING_SIZES = Sizes(288, 144)
@@ -52,16 +58,18 @@ Resizing twice (to 288, then 224) costs 5 % of the gradient energy at full size 
 VALIDATION_SIZES = Sizes(IMAGE_SIZE_PX, DEPTH_SIZE_PX)
 
 
-def bytes_per_frame(sizes: Sizes) -> int:
+def bytes_per_frame(sizes: Sizes, size_px: tuple[int, int]) -> int:
     """Return the cache size of one photo and its depth."""
-    return sizes.image_px**2 * 3 + sizes.depth_px**2 * 2
+    image_px, depth_px = sizes.stored(size_px)
+    return math.prod(image_px) * 3 + math.prod(depth_px) * 2
 
 
 class Packed(Dataset[Batch]):
     """The arrays that `pack` wrote, read in batches: `packed[[3, 1, 2]]` is a batch of three.
 
-    Bad frames are not counted: `rows` and `names` are those of the others, `left_out` maps the index of a bad frame
-    in the source to its error.
+    Frames that are bad, or without valid depth, are not counted: `rows` and `names` are those of the others.
+    `left_out` maps the index of a bad frame in the source to its error, `empty` lists those without valid depth.
+    `size_px` is the (width, height) of the network's input.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,8 +78,11 @@ class Packed(Dataset[Batch]):
         about = json.loads((folder / "about.json").read_text())
         self.aspect = float(about["aspect"])
         self.step_m = np.float32(about["max_depth_m"] / LEVELS)
+        self.size_px: tuple[int, int] = tuple(about["size_px"])
+        self.scales = np.array(about["scales"], np.float32)
         self.left_out = {int(index): str(reason) for index, reason in about["left_out"].items()}
-        self.rows = np.delete(np.arange(len(self.images)), list(self.left_out))
+        self.empty: list[int] = about["empty"]
+        self.rows = np.delete(np.arange(len(self.images)), [*self.left_out, *self.empty])
         self.names: list[str] = [about["names"][row] for row in self.rows]
 
     def __len__(self) -> int:
@@ -81,7 +92,8 @@ class Packed(Dataset[Batch]):
         rows = np.sort(self.rows[np.asarray(indices)])  # sorted for the disk
         depth_m = torch.from_numpy(self.depths[rows].astype(np.float32) * self.step_m)[:, None]
         # Stored as (B, H, W, 3), which is torch's channels_last: the permutation copies nothing.
-        return Batch(torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2), depth_m, depth_m > 0)
+        image, scale = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2), torch.from_numpy(self.scales[rows])
+        return Batch(image, depth_m, depth_m > 0, scale)
 
 
 def pack(
@@ -90,56 +102,60 @@ def pack(
     sizes: Sizes,
     *,
     max_depth_m: float,
+    size_px: tuple[int, int] | None = None,
     allowance: Allowance | None = None,
     workers: int = 0,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Packed:
     """Decode all frames into the cache, or open the pack of an earlier run; `progress` wraps the iteration.
 
-    A pack appears whole or not at all.
+    Frames are placed for an input of `size_px`, by default the size that suits most of them. A pack appears whole or
+    not at all.
 
     **Raises**: UserError for too many bad frames, and when the cache cannot hold the pack; `UnsafePath`.
     """
-    key = hashlib.sha256(repr((FORMAT, pairs.fingerprint, len(pairs), sizes, max_depth_m)).encode()).hexdigest()[:20]
-    folder = cache / f"pack-{key}"
+    size_px = size_px or common_size(pairs.cameras)
+    facts = (FORMAT, pairs.fingerprint, len(pairs), sizes, size_px, max_depth_m)
+    folder = cache / f"pack-{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}"
     allowance = allowance or Allowance(len(pairs))
-    packed = _open_finished(folder, pairs, sizes)
+    resized = _ResizedFrames(pairs, sizes, size_px, max_depth_m)
+    packed = _open_finished(folder, resized)
     if packed is not None:
         for index, reason in packed.left_out.items():
             allowance.leave_out(index, UserError(reason))
+        for index in packed.empty:
+            allowance.leave_out(index, NoValidDepth())
         return packed
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished = _make_folder(cache, len(pairs) * bytes_per_frame(sizes))
+    unfinished = _make_folder(cache, len(pairs) * bytes_per_frame(sizes, size_px))
     # A generator of its own: otherwise a run that decodes would draw other random numbers than one that does not.
     frames = DataLoader(
-        _ResizedFrames(pairs, sizes),
+        resized,
         batch_size=None,
         num_workers=workers,
         collate_fn=_identity,
         generator=torch.Generator(),
     )
     try:
-        _write(progress(frames), unfinished, pairs, sizes, max_depth_m, allowance)
+        _write(progress(frames), unfinished, resized, allowance)
         os.replace(unfinished, folder)
     except OSError as error:
-        if _open_finished(folder, pairs, sizes) is None:  # otherwise a parallel run has finished the same pack
+        if _open_finished(folder, resized) is None:  # otherwise a parallel run has finished the same pack
             raise UserError(f"{cache}: the packed frames could not be written ({error}).") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Packed(folder)
 
 
-def _open_finished(folder: Path, pairs: Pairs, sizes: Sizes) -> Packed | None:
+def _open_finished(folder: Path, resized: _ResizedFrames) -> Packed | None:
     """Open an earlier pack; None if there is none, it is damaged, or a frame that it lacks is readable again."""
     try:
         packed = Packed(folder)
     except Exception:  # numpy and json raise many classes for damaged files
         return None
-    images = np.dtype(np.uint8), (len(pairs), sizes.image_px, sizes.image_px, 3)
-    depths = np.dtype(np.uint16), (len(pairs), sizes.depth_px, sizes.depth_px)
+    images, depths = (np.dtype(np.uint8), resized.image_shape), (np.dtype(np.uint16), resized.depth_shape)
     if [(array.dtype, array.shape) for array in (packed.images, packed.depths)] != [images, depths]:
         return None
-    resized = _ResizedFrames(pairs, sizes)
     return packed if all(isinstance(resized[index], UserError) for index in packed.left_out) else None
 
 
@@ -162,51 +178,59 @@ def _make_folder(cache: Path, needed: int) -> Path:
 
 
 class _ResizedFrames(Dataset[Any]):
-    """Photo, depth and aspect at the stored size; the error of a bad frame is returned.
+    """Photo and depth at the stored size, aspect and scale; the error of a bad frame is returned.
 
     If it were raised, the DataLoader would add the traceback of its worker to the message.
     """
 
-    def __init__(self, pairs: Pairs, sizes: Sizes) -> None:
-        self.pairs, self.sizes = pairs, sizes
+    def __init__(self, pairs: Pairs, sizes: Sizes, size_px: tuple[int, int], max_depth_m: float) -> None:
+        self.pairs, self.size_px, self.max_depth_m = pairs, size_px, max_depth_m
+        self.image_px, self.depth_px = sizes.stored(size_px)
+        self.image_shape = (len(pairs), *self.image_px[::-1], 3)
+        self.depth_shape = (len(pairs), *self.depth_px[::-1])
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], float] | UserError:
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], float, float] | UserError:
         try:
-            image, depth_m, valid = self.pairs[index]
+            frame = self.pairs[index]
         except UserError as error:
             return error
-        small = shrink_image(image, self.sizes.image_px), shrink_depth(depth_m, valid, self.sizes.depth_px)
-        return *small, image.shape[1] / image.shape[0]
+        placement = place(frame.camera, self.size_px)
+        part = placement.rows, placement.columns
+        depth_m, scale = frame.depth_m[part] / np.float32(placement.scale), placement.scale
+        depth_m = shrink_depth(depth_m, frame.valid[part] & (depth_m <= self.max_depth_m), *self.depth_px)
+        if not depth_m.any():
+            return NoValidDepth()
+        image = frame.image[part]
+        return shrink_image(image, *self.image_px), depth_m, image.shape[1] / image.shape[0], scale
 
 
 def _identity(frame: Any) -> Any:
     return frame
 
 
-def _write(
-    frames: Iterable[Any], folder: Path, pairs: Pairs, sizes: Sizes, max_depth_m: float, allowance: Allowance
-) -> None:
-    depth_shape = (len(pairs), sizes.depth_px, sizes.depth_px)
-    image_shape = (len(pairs), sizes.image_px, sizes.image_px, 3)
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, image_shape)
-    depths = np.lib.format.open_memmap(folder / "depths.npy", "w+", np.uint16, depth_shape)
-    aspects = []
+def _write(frames: Iterable[Any], folder: Path, resized: _ResizedFrames, allowance: Allowance) -> None:
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, resized.image_shape)
+    depths = np.lib.format.open_memmap(folder / "depths.npy", "w+", np.uint16, resized.depth_shape)
+    aspects, scales = [], [1.0] * len(resized)
     for index, frame in enumerate(frames):
         if isinstance(frame, UserError):
             allowance.leave_out(index, frame)
             continue
-        images[index], depth_m, aspect = frame
-        depths[index] = np.rint(depth_m * np.float32(LEVELS / max_depth_m))
+        images[index], depth_m, aspect, scales[index] = frame
+        depths[index] = np.rint(depth_m * np.float32(LEVELS / resized.max_depth_m))
         aspects.append(aspect)
     images.flush()
     depths.flush()
     about = {
         "aspect": float(np.mean(aspects)),
-        "max_depth_m": max_depth_m,
-        "names": list(pairs.names),
+        "size_px": resized.size_px,
+        "scales": scales,
+        "max_depth_m": resized.max_depth_m,
+        "names": list(resized.pairs.names),
         "left_out": allowance.reasons,
+        "empty": allowance.empty,
     }
     (folder / "about.json").write_text(json.dumps(about))

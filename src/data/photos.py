@@ -26,7 +26,7 @@ DIAGONAL_MM = math.hypot(36, 24)
 
 
 class Photo(NamedTuple):
-    """A photo, its camera, and the origin of the focal length: `--fov`, `EXIF` or `assumed`.
+    """A photo, its camera, and the origin of the focal length: `--fov`, `EXIF`, `csv` or `assumed`.
 
     **Shape**: image (H, W, 3) uint8.
     """
@@ -75,8 +75,10 @@ def read_photo(path: Path, *, fov_deg: float | None = None) -> Photo:
     return to_photo(open_image(path), str(path), fov_deg=fov_deg)
 
 
-def to_photo(file: Image.Image, name: str, *, fov_deg: float | None = None) -> Photo:
-    """Convert an image opened by Pillow; error messages start with `name`.
+def to_photo(
+    file: Image.Image, name: str, *, fov_deg: float | None = None, listed_fov_deg: float | None = None
+) -> Photo:
+    """Convert an image opened by Pillow; error messages start with `name`. EXIF overrides `listed_fov_deg`.
 
     **Raises**: UserError when its pixels are not those of a photo, or too few.
     """
@@ -85,6 +87,8 @@ def to_photo(file: Image.Image, name: str, *, fov_deg: float | None = None) -> P
     height, width = image.shape[:2]
     if min(width, height) < SMALLEST_PX:
         raise UserError(f"{name}: got {width}x{height} px, expected at least {SMALLEST_PX} px a side.")
+    if listed_fov_deg and not fov_deg and not focal_px:
+        return make_photo(image, fov_deg=listed_fov_deg)._replace(focal_from="csv")
     return make_photo(image, focal_px=focal_px, fov_deg=fov_deg)
 
 

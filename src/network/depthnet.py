@@ -43,6 +43,13 @@ class DepthNet(nn.Module):
         nn.init.normal_(weight, std=0.01)
         nn.init.constant_(bias, MEAN_INDOOR_DEPTH)
 
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiply the output by a factor, e.g. to predict the same metres in another unit."""
+        *_, weight, bias = self.output.parameters()
+        weight.mul_(factor)
+        bias.mul_(factor)
+
     def forward(self, image: Tensor) -> Tensor:
         if image.shape[-2] % 32 or image.shape[-1] % 32:
             raise ValueError(f"got an image of {tuple(image.shape[-2:])} pixels, expected multiples of 32")

@@ -63,6 +63,7 @@ class RoomPairs:
         if without:
             self.fingerprint += f" without {without}"
         self.identity = self.fingerprint
+        self.cameras, self.summary = [intrinsics], ""
 
     def __len__(self) -> int:
         return len(self.names)

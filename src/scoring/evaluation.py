@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from src.conventions import Sample, UserError
+from src.conventions import MAX_DEPTH_M, Sample
 from src.files import whole_file
 from src.scoring.metrics import MeanMap, Measures, average, score
 
@@ -37,25 +37,24 @@ def evaluate(
     samples: Iterable[Sample],
     *,
     unit_m: float | None,
+    max_depth_m: float = MAX_DEPTH_M,
     mean_map: MeanMap | None = None,
 ) -> list[ImageScore]:
     """Score every frame, one at a time; the mean map of training frames is scored as a baseline if it is given.
 
-    **Shape**: `predict` turns a photo (1, 3, 224, 224) uint8 into depth (56, 56).
-    **Units**: `unit_m` is the depth in metres at which the output is 1, None for relative depth.
-    **Raises**: UserError when a frame has no measured pixel to score.
+    **Shape**: `predict` turns a photo (1, 3, h, w) uint8 into depth (h/4, w/4).
+    **Units**: `unit_m` is the depth in metres at which the output is 1, None for relative depth; truth counts up to
+    `max_depth_m`.
     """
     scores = []
     for sample in samples:
         prediction = predict(sample.image)
         mirrored = predict(sample.image.flip(3)).flip(1)
-        try:
-            plain, flipped = (
-                score(depth, sample.truth_m, sample.small_truth_m, unit_m=unit_m)
-                for depth in (prediction, (prediction + mirrored) / 2)
-            )
-        except ValueError as error:
-            raise UserError(f"{sample.name}: {error}. Remove it from the list.") from None
+        scaled_m = unit_m and unit_m * sample.scale
+        plain, flipped = (
+            score(depth, sample.truth_m, sample.small_truth_m, unit_m=scaled_m, max_depth_m=max_depth_m)
+            for depth in (prediction, (prediction + mirrored) / 2)
+        )
         baseline = mean_map.score(sample.small_truth_m) if mean_map else {}
         scores.append(ImageScore(sample.name, plain, flipped, baseline))
     return scores

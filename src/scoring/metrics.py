@@ -4,7 +4,8 @@
   trained on this target is scored raw, as in the original project; a metric prediction is divided by its own maximum
   first.
 - `metric10`: depth in metres / 10, at 56x56; SSIM and MSE.
-- `eigen`, the field's: metres at the frame's own size, cropped; AbsRel, RMSE, log10, delta 1 to 3.
+- `eigen`, the field's: metres at the frame's own size, cropped; AbsRel, RMSE, log10, delta 1 to 3. Truth counts up to
+  the network's range, 10 m by default.
   `eigen_median` scales each prediction to the truth's median first: shape without scale.
 
 Every measure is taken per image and averaged over images.
@@ -29,11 +30,13 @@ EIGEN_CROP_PX = (45, 471, 41, 601)
 Measures = dict[str, float]
 
 
-def eigen(prediction_m: Tensor, truth_m: Tensor, *, median_scaled: bool = False) -> Measures:
+def eigen(
+    prediction_m: Tensor, truth_m: Tensor, *, max_depth_m: float = MAX_DEPTH_M, median_scaled: bool = False
+) -> Measures:
     """Compare one prediction with a full-size truth by the protocol of Eigen et al.
 
-    The prediction is resized bilinearly to the truth's size and clamped to [0.001, 10] m. The crop was made for
-    480x640 and is scaled to other sizes. Only measured truth within that range counts.
+    The prediction is resized bilinearly to the truth's size and clamped to [0.001, `max_depth_m`]. The crop was made
+    for 480x640 and is scaled to other sizes. Only measured truth within that range counts.
 
     **Shape**: prediction_m (h, w), truth_m (H, W).
     **Units**: metres; truth 0 where nothing was measured.
@@ -42,20 +45,13 @@ def eigen(prediction_m: Tensor, truth_m: Tensor, *, median_scaled: bool = False)
     """
     size = truth_m.shape[-2:]
     resized = F.interpolate(prediction_m[None, None].float(), size, mode="bilinear", align_corners=False)[0, 0]
-    top, bottom, left, right = (
-        round(edge * side / full)
-        for edge, side, full in zip(
-            EIGEN_CROP_PX, (size[0], size[0], size[1], size[1]), (480, 480, 640, 640), strict=True
-        )
-    )
-    truth, predicted = truth_m[top:bottom, left:right], resized[top:bottom, left:right]
-    measured = (truth > MIN_DEPTH_M) & (truth < MAX_DEPTH_M)
+    measured = eigen_mask(truth_m, max_depth_m)
     if not measured.any():
         raise ValueError("got a frame without one measured pixel in the Eigen crop, expected some")
-    truth, predicted = truth[measured].double(), predicted[measured].double()
+    truth, predicted = truth_m[measured].double(), resized[measured].double()
     if median_scaled:
         predicted = predicted * (truth.quantile(0.5) / predicted.quantile(0.5).clamp(min=1e-6))
-    predicted = predicted.clamp(MIN_DEPTH_M, MAX_DEPTH_M)
+    predicted = predicted.clamp(MIN_DEPTH_M, max_depth_m)
     ratio = torch.maximum(predicted / truth, truth / predicted)
     return {
         "abs_rel": ((predicted - truth).abs() / truth).mean().item(),
@@ -63,6 +59,21 @@ def eigen(prediction_m: Tensor, truth_m: Tensor, *, median_scaled: bool = False)
         "log10": (predicted.log10() - truth.log10()).abs().mean().item(),
         **{f"d{power}": (ratio < 1.25**power).double().mean().item() for power in (1, 2, 3)},
     }
+
+
+def eigen_mask(truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> Tensor:
+    """Mark the pixels that `eigen` scores: (H, W) metres -> (H, W) bool."""
+    (height, width), mask = truth_m.shape, torch.zeros_like(truth_m, dtype=torch.bool)
+    top, bottom, left, right = EIGEN_CROP_PX
+    rows = slice(round(top * height / 480), round(bottom * height / 480))
+    columns = slice(round(left * width / 640), round(right * width / 640))
+    mask[rows, columns] = True
+    return mask & (truth_m > MIN_DEPTH_M) & (truth_m < max_depth_m)
+
+
+def has_eigen_truth(truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> bool:
+    """Tell whether a frame has a pixel that `eigen` scores."""
+    return bool(eigen_mask(truth_m, max_depth_m).any())
 
 
 def ssim_mse(prediction: Tensor, target: Tensor, measured: Tensor) -> Measures:
@@ -81,23 +92,34 @@ def ssim_mse(prediction: Tensor, target: Tensor, measured: Tensor) -> Measures:
     }
 
 
-def score(prediction: Tensor, truth_m: Tensor, small_truth_m: Tensor, *, unit_m: float | None) -> dict[str, Measures]:
-    """Score one prediction by all protocols.
+def score(
+    prediction: Tensor,
+    truth_m: Tensor,
+    small_truth_m: Tensor,
+    *,
+    unit_m: float | None,
+    max_depth_m: float = MAX_DEPTH_M,
+) -> dict[str, Measures]:
+    """Score one prediction by all protocols, on truth up to `max_depth_m`; `metric10` is defined for 10 m only.
 
-    **Shape**: prediction (56, 56), truth_m (H, W), small_truth_m (56, 56).
+    **Shape**: prediction (h, w), truth_m (H, W), small_truth_m (56, 56).
     **Units**: prediction in units of `unit_m` metres; None for a network of the relative target, for which only
     `relative` and `eigen_median` are defined.
     """
     measured = small_truth_m > 0
-    relative = prediction if unit_m is None else prediction / (prediction * measured).max().clamp(min=1e-6)
+    small = prediction
+    if prediction.shape != small_truth_m.shape:
+        small = F.interpolate(prediction[None, None], small_truth_m.shape, mode="bilinear", antialias=True)[0, 0]
+    relative = small if unit_m is None else small / (small * measured).max().clamp(min=1e-6)
+    metres = prediction * (unit_m or MAX_DEPTH_M)
     protocols = {
         "relative": ssim_mse(relative, relative_depth(small_truth_m), measured),
-        "eigen_median": eigen(prediction * (unit_m or MAX_DEPTH_M), truth_m, median_scaled=True),
+        "eigen_median": eigen(metres, truth_m, max_depth_m=max_depth_m, median_scaled=True),
     }
     if unit_m is not None:
-        metres = prediction * unit_m
-        protocols["metric10"] = ssim_mse(metres / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured)
-        protocols["eigen"] = eigen(metres, truth_m)
+        protocols["eigen"] = eigen(metres, truth_m, max_depth_m=max_depth_m)
+        if max_depth_m == MAX_DEPTH_M:
+            protocols["metric10"] = ssim_mse(small * unit_m / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured)
     return protocols
 
 

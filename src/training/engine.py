@@ -218,7 +218,8 @@ def validate(
         ratio = prediction.clamp(min=1e-3) / target.clamp(min=1e-3)
         errors = (prediction - target) ** 2, (ratio - 1).abs(), (torch.maximum(ratio, 1 / ratio) < 1.25).float()
         squared, relative, close = (masked_mean(error, batch.valid, (1, 2, 3)) for error in errors)
-        images.append(torch.stack([value, squared.sqrt(), relative, close, torch.ones_like(value)]))
+        scale = batch.scale if units.target == "metric" else 1.0
+        images.append(torch.stack([value, squared.sqrt() * scale, relative, close, torch.ones_like(value)]))
     *sums, count = distributed.total(torch.cat(images, dim=1).cpu().double().sum(dim=1)).tolist()
     mean_loss, rmse, abs_rel, d1 = (value / count for value in sums)
     named_rmse = {"rmse_m": rmse * units.max_depth_m} if units.target == "metric" else {"rmse": rmse}

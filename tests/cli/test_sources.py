@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from src.cli import sources
 from src.cli.sources import choose_data
@@ -49,6 +51,54 @@ def test_a_csv_is_split_and_scaled(nyu_folder: Path) -> None:
     assert 0.9 < train[0].depth_m.min() < train[0].depth_m.max() < 6.1
     assert data.last_split == "val"
     assert choose_data("auto", path).kind == "csv"
+
+
+@pytest.mark.parametrize(
+    ("template", "train", "val", "test"),
+    [
+        ("{kind}/{number}", "01234", "5", "012345"),
+        ("{kind}/{split}/{scene}/{number}", "0123", "45", "012345"),
+        ("{split}/{kind}/{number}", "0123", "45", "012345"),
+        ("{kind}/{split}/{number}.x", "0123", "45", "012345"),
+    ],
+)
+def test_a_folder_of_images_and_depth_is_paired_by_name_and_split(
+    tmp_path: Path, template: str, train: str, val: str, test: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(7):
+        words = {"number": number, "split": "train" if number < 4 else "val", "scene": f"scene{number // 2}"}
+        photo, depth = (tmp_path / template.format(kind=kind, **words) for kind in ("images", "depth"))
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        depth.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48)).save(f"{photo}.JPG")
+        np.save(f"{depth}.npy" if number < 6 else f"{depth}-depth.npy", np.full((48, 64), 2.5, np.float32))
+    data = choose_data("auto", tmp_path)
+    assert (data.kind, choose_data("csv", tmp_path).kind, data.last_split) == ("folder", "folder", "val")
+    for split, numbers in (("train", train), ("val", val), ("test", test)):
+        pairs = data.open(split)
+        assert "".join(sorted(Path(name).name[0] for name in pairs.names)) == numbers
+        assert (pairs[0].depth_m == 2.5).all()
+    assert "1 photos have no depth" in capsys.readouterr().err
+
+
+def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for kind in ("images", "depth"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        Image.new("RGB", (64, 48)).save(tmp_path / "images" / split / f"{split}.png")
+        Image.fromarray(np.full((48, 64), 2500, np.uint16)).save(tmp_path / "depth" / split / f"{split}.png")
+    data = choose_data("folder", tmp_path, validation=0)
+    assert data.last_split == "test"
+    assert [data.open(split).names for split in ("train", "test")] == [
+        [f"images/{s}/{s}.png"] for s in ("train", "test")
+    ]
+    with pytest.raises(UserError, match="expected a folder with images/ and depth/"):
+        choose_data("folder", tmp_path / "images")
+    for path in (tmp_path / "depth").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(UserError, match="2 photos below images/, none with a file of its name"):
+        data = choose_data("folder", tmp_path)
+        data.open("train")
 
 
 def test_an_empty_split_is_refused(nyu_folder: Path) -> None:

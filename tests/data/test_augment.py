@@ -37,14 +37,15 @@ def plain(batch: Batch) -> Batch:
     return augmented(batch, NONE)
 
 
-def test_image_depth_and_mask_move_together_bit_for_bit() -> None:
+@pytest.mark.parametrize(("density", "least"), [(0.9, 0.5), (0.3, 0.0)])  # dense, and sparse as of a LiDAR
+def test_image_depth_and_mask_move_together_bit_for_bit(density: float, least: float) -> None:
     # The same numbers are photo, depth and mask: after any transform they must still be the same.
-    numbers = (torch.rand(8, 1, 288, 288, generator=generator()) > 0.5).to(torch.uint8) * 255
+    numbers = (torch.rand(8, 1, 288, 288, generator=generator()) < density).to(torch.uint8) * 255
     batch = Batch(numbers.repeat(1, 3, 1, 1), (numbers > 0).float(), numbers > 0)
     theta, *_ = draw(8, Augmentation(), aspect=4 / 3, generator=generator())
     moved = transform(batch, theta)
     red = F.avg_pool2d(moved.image[:, :1], 4)
-    assert torch.equal(moved.valid, red > 0.5)
+    assert torch.equal(moved.valid, red > least)
     assert torch.equal(moved.depth_m, moved.valid.float())
     assert torch.equal(moved.image[:, 0], moved.image[:, 2])
 
@@ -57,7 +58,7 @@ def test_no_augmentation_only_resizes(batch: Batch, plain: Batch) -> None:
 
 def test_a_flip_mirrors_all_three(batch: Batch, plain: Batch) -> None:
     flipped = augmented(batch, NONE._replace(flip=1))
-    for before, after in zip(plain, flipped, strict=True):
+    for before, after in zip(plain[:3], flipped[:3], strict=True):
         torch.testing.assert_close(after.float().flip(3), before.float(), atol=1e-4, rtol=1e-4)
 
 
@@ -103,6 +104,6 @@ def test_light_changes_the_photo_only(batch: Batch, plain: Batch) -> None:
 def test_part_of_a_batch_is_transformed_as_in_the_whole(batch: Batch) -> None:
     whole = augmented(batch, Augmentation())
     for first in (0, 2):
-        part = Batch(*(tensor[first : first + 2] for tensor in batch))
-        for after, expected in zip(augmented(part, Augmentation(), first=first, count=4), whole, strict=True):
+        part = Batch(*(tensor[first : first + 2] for tensor in batch[:3]))
+        for after, expected in zip(augmented(part, Augmentation(), first=first, count=4)[:3], whole[:3], strict=True):
             torch.testing.assert_close(after, expected[first : first + 2])

@@ -121,8 +121,9 @@ def test_bad_frames_are_no_samples(frames: Pairs, monkeypatch: pytest.MonkeyPatc
 
 ABANDONED = """
 import sys, torch
+from src.conventions import Batch
 from src.data.batches import _load
-frames = [(torch.zeros(1),) * 3] * 1000
+frames = [Batch(*[torch.zeros(1)] * 3)] * 1000
 batches = _load(frames, range(1000), torch.device("cpu"), workers=2)
 next(batches)
 sys.exit("a mistake")  # while the batches still exist, as after a traceback

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import exif
 from PIL import Image
 
 from src.conventions import NYU_INTRINSICS, UserError
-from src.data.frame import shrink_depth, shrink_image, to_network_input
-from src.data.images import LONGEST_SIDE_PX, read_array, read_depth, read_rgb
+from src.data.frame import common_size, place, shrink_depth, shrink_image
+from src.data.images import LONGEST_SIDE_PX, open_image, read_array, read_depth, to_rgb
 from src.data.photos import find_inputs, make_photo, read_photo, shrink_photo
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    return to_rgb(open_image(path), path)
+
 
 RED_LEFT = np.zeros((48, 64, 3), np.uint8)
 RED_LEFT[:, :32, 0] = 255
@@ -21,15 +27,6 @@ RED_LEFT[:, :32, 0] = 255
 def save(path: Path, image: Image.Image, **options: object) -> Path:
     image.save(path, **options)
     return path
-
-
-def exif(**values: float) -> Image.Exif:
-    tags = {"orientation": 0x0112, "equivalent_mm": 0xA405, "focal_mm": 0x920A, "per_unit": 0xA20E, "unit": 0xA210}
-    tags |= {"width": 0xA002, "height": 0xA003}
-    result = Image.Exif()
-    for name, value in values.items():
-        (result if name == "orientation" else result.get_ifd(0x8769))[tags[name]] = value
-    return result
 
 
 @pytest.mark.parametrize(
@@ -238,9 +235,45 @@ def test_an_angle_covers_as_many_pixels_as_in_training(
     size: tuple[int, int], focal: float | None, shape: tuple[int, int], scale: float | None
 ) -> None:
     photo = make_photo(np.zeros((*size[::-1], 3), np.uint8), focal_px=focal and focal * NYU_INTRINSICS.fx_px)
-    resized = to_network_input(photo.image, photo.camera)
-    assert resized.image.shape == (*shape, 3)
-    assert scale is None or resized.scale == pytest.approx(scale, rel=1e-2)
+    placement = place(photo.camera)
+    assert (placement.height_px, placement.width_px) == shape
+    assert scale is None or placement.scale == pytest.approx(scale, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("size", "fov_deg", "used", "scale"),
+    [
+        ((640, 480), 57, (640, 480), 1.12),  # narrower: enlarged
+        ((480, 640), 63, (480, 360), 1.33),  # portrait: the middle
+        ((640, 480), 80, (467, 350), 1),  # wider: the middle
+        ((640, 360), 63, (480, 360), 1.33),
+    ],
+)
+def test_a_frame_of_another_camera_is_cropped_and_its_depth_scaled_for_a_batch(
+    size: tuple[int, int], fov_deg: float, used: tuple[int, int], scale: float
+) -> None:
+    camera = make_photo(np.zeros((*size[::-1], 3), np.uint8), fov_deg=fov_deg).camera
+    placement = place(camera, (224, 224))
+    parts = placement.columns, placement.rows
+    assert [part.stop - part.start for part in parts] == pytest.approx(used, abs=30)
+    assert [part.start + part.stop for part in parts] == pytest.approx(size, abs=1)
+    assert placement.scale == pytest.approx(scale, abs=0.05)
+    # A flat wall covers as many pixels a metre as the training camera shows of a wall at the depth to learn.
+    expected = NYU_INTRINSICS.resized(224, 224).fx_px * placement.scale
+    assert 224 / used[0] * camera.fx_px == pytest.approx(expected, rel=0.1)
+
+
+def test_common_size_is_the_median_and_nyus_is_square() -> None:
+    assert common_size([NYU_INTRINSICS]) == (224, 224)
+    cameras = [make_photo(np.zeros((480, 640, 3), np.uint8), fov_deg=angle).camera for angle in (35, 35, 63)]
+    assert common_size(cameras) == (128, 128)
+
+
+def test_of_sparse_depth_every_measured_value_counts() -> None:
+    valid = np.random.default_rng(0).random((96, 128)) < 0.02
+    small = shrink_depth(np.full((96, 128), 3.0, np.float32), valid, 16)
+    assert (small > 0).mean() > 0.9
+    np.testing.assert_allclose(small[small > 0], 3, rtol=1e-5)
 
 
 def test_a_shrunk_photo_keeps_its_angle_of_view() -> None:

@@ -1,3 +1,5 @@
+import os
+import re
 import shutil
 import time
 import tracemalloc
@@ -5,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import wavy_frame, write_depth
+from conftest import exif, wavy_frame, write_depth
 from PIL import Image
 
 from src.conventions import UserError
 from src.data.allowance import Allowance, allowed_bad
 from src.data.csv_rows import LONGEST_LINE, Row, read_rows, split_by_scene
+from src.data.images import TURNS
 from src.data.listing import FirstPairs, ListedPairs, UnsafePath
 
 SIZE = 48, 64
@@ -48,10 +51,97 @@ def test_zeros_the_far_end_and_the_border_are_invalid(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_depth_beyond_all_numbers_is_invalid_and_silent(tmp_path: Path) -> None:
-    rows = [write_pairs(tmp_path, 1)[0]._replace(depth="0.tiff")]
-    Image.fromarray(np.full(SIZE, 1e38, np.float32)).save(tmp_path / "0.tiff")
-    assert not listed(rows, tmp_path, {32: 1e-3})[0].valid.any()
+@pytest.mark.parametrize(
+    ("stored", "units_per_m", "message"),
+    [
+        (np.float32(2430), 1, r"0\.0% .*median 2\.43e\+03 m.* --depth-scale 1000"),  # float millimetres
+        (np.uint16(3), 1000, r"100\.0% .*median 0\.003 m.* --depth-scale 1,"),  # metres in 16 bits
+        (np.uint16(240), 1, "--depth-scale 100,"),
+        (np.float32(30), 1, "--max-depth be larger"),
+        (np.float32(1e38), 1e-3, r"0\.0% .*median 0 m"),  # infinite
+    ],
+)
+def test_depth_in_a_wrong_unit_is_one_error_that_names_a_likely_one(
+    tmp_path: Path, stored: np.generic, units_per_m: float, message: str
+) -> None:
+    rows = [row._replace(depth="x.npy") for row in write_pairs(tmp_path, 3)]
+    np.save(tmp_path / "x.npy", np.full(SIZE, stored))
+    with pytest.raises(UserError, match=message):
+        listed(rows, tmp_path, {16: units_per_m, 32: units_per_m})
+
+
+@pytest.mark.parametrize(("bits", "full"), [(16, 65535), (8, 255)])
+def test_a_full_scale_value_with_a_gap_below_means_not_measured(tmp_path: Path, bits: int, full: int) -> None:
+    rows = write_pairs(tmp_path, 6, bits=bits)
+    for row in rows:
+        stored = np.asarray(Image.open(tmp_path / row.depth)).copy()
+        stored[:9] = full
+        Image.fromarray(stored).save(tmp_path / row.depth)
+    frame = ListedPairs(rows, tmp_path, {8: 25.5, 16: 1000}, max_depth_m=80)[5]
+    assert not frame.depth_m[:9].any()
+    assert frame.valid[9:].all()
+
+
+def test_arrays_are_read_and_what_is_not_finite_is_not_measured(tmp_path: Path) -> None:
+    rows = [write_pairs(tmp_path, 1)[0]._replace(depth="0.npy")]
+    depth_m = np.full((*SIZE, 1), 3.0, np.float64)
+    depth_m[0, :4, 0] = np.nan, np.inf, 0, -1
+    np.save(tmp_path / "0.npy", depth_m)
+    frame = listed(rows, tmp_path, {32: 1})[0]
+    assert frame.valid.sum() == depth_m.size - 4
+    assert frame.depth_m[1, 0] == 3
+    np.save(tmp_path / "0.npy", np.full(SIZE, 2500, np.uint16))
+    assert (listed(rows, tmp_path)[0].depth_m == 2.5).all()
+
+
+def test_photo_and_depth_of_one_aspect_get_the_larger_size(tmp_path: Path) -> None:
+    rows = write_pairs(tmp_path, 2)
+    small_m = np.arange(1, 13, dtype=np.float32).reshape(3, 4) / 4
+    np.save(tmp_path / "0.npy", small_m)
+    np.save(tmp_path / "1.npy", np.ones((96, 128), np.float32))
+    rows = [row._replace(depth=f"{n}.npy") for n, row in enumerate(rows)]
+    pairs = listed(rows, tmp_path, {32: 1})
+    np.testing.assert_array_equal(pairs[0].depth_m, small_m.repeat(16, axis=0).repeat(16, axis=1))
+    assert pairs[1].image.shape == (96, 128, 3)
+    assert (pairs[1].camera.width_px, pairs[1].camera.fov_deg) == (128, pytest.approx(pairs[0].camera.fov_deg))
+    for row in rows:
+        np.save(tmp_path / row.depth, np.ones((9, 16), np.float32))
+    with pytest.raises(UserError, match="16x9 pixels, expected 64x48"):
+        listed(rows, tmp_path, {32: 1})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_depth_in_the_grid_of_the_sensor_is_turned_with_its_photo(tmp_path: Path, orientation: int) -> None:
+    upright = np.full(SIZE, 4000, np.uint16)
+    upright[:24, :32] = 1000  # near at the top left
+    image = Image.fromarray((upright // 20).astype(np.uint8))
+    back = {6: 8, 8: 6}.get(orientation, orientation)
+    turn = (lambda x: x.transpose(TURNS[back])) if orientation > 1 else (lambda x: x)
+    turn(image).convert("RGB").save(tmp_path / "x.png", exif=exif(orientation=orientation))
+    row = Row("x.png", "y.png", "")
+    for depth in (turn(Image.fromarray(upright)), Image.fromarray(upright))[: 2 if orientation > 4 else 1]:
+        depth.save(tmp_path / "y.png")
+        frame = listed([row], tmp_path)[0]
+        np.testing.assert_array_equal(frame.depth_m < 2, frame.image[..., 0] < 100)
+        assert frame.depth_m[0, 0] == 1
+
+
+def test_the_angle_of_view_is_given_or_from_exif_or_listed_or_assumed(tmp_path: Path) -> None:
+    (row,) = write_pairs(tmp_path, 1)
+    given = {"fov_deg": 50.0}
+
+    def angle(row: Row, **options: float) -> float:
+        return round(listed([row], tmp_path, **options)[0].camera.fov_deg)
+
+    assert angle(row) == 63
+    assert angle(row._replace(fov_deg=70.0)) == 70
+    row = row._replace(image="0.jpg")
+    Image.open(tmp_path / "0.png").save(tmp_path / "0.jpg", exif=exif(equivalent_mm=56))
+    assert angle(row._replace(fov_deg=70.0)) == 34
+    assert angle(row._replace(fov_deg=70.0), **given) == 50
+    summary = listed([row], tmp_path, **given).summary
+    assert re.search(r"16-bit, 1000 units a metre: .*median .*100% valid; camera of 50 degrees .*--fov", summary)
+    assert listed([row], tmp_path, **given).fingerprint != listed([row], tmp_path).fingerprint
 
 
 def test_a_bad_frame_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:
@@ -76,11 +166,11 @@ def test_mistakes_of_all_files_are_errors_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"elsewhere/0\.png.* 11 others"):
         listed(rows, tmp_path / "elsewhere")
     (tmp_path / "0-depth.png").unlink()
-    with pytest.raises(UserError, match=r"1-depth\.png.*16-bit.*--depth-scale"):
+    with pytest.raises(UserError, match=r"5-depth\.png.*16-bit.*--depth-scale"):
         listed(rows, tmp_path, {8: 25.5})
     for row in rows[1:]:
         Image.new("RGB", SIZE[::-1]).save(tmp_path / row.depth)
-    with pytest.raises(UserError, match=r"0-depth\.png"):
+    with pytest.raises(UserError, match=r"5-depth\.png.*RGB"):
         listed(rows, tmp_path)
     write_pairs(tmp_path, 1)
     listed(rows, tmp_path)  # one is readable
@@ -97,7 +187,7 @@ def test_depth_normalised_per_image_is_refused(tmp_path: Path, bits: int, full_s
 
 def test_the_fingerprint_tells_which_file_is_missing(tmp_path: Path) -> None:
     rows = [Row("a.png", "b.png", ""), Row("c.png", "d.png", "")]
-    Image.new("L", (4, 3), 100).save(tmp_path / "a.png")
+    Image.new("L", (16, 16), 100).save(tmp_path / "a.png")
     fingerprints = set()
     for missing in "bcd":
         for name in "bcd":
@@ -105,6 +195,15 @@ def test_the_fingerprint_tells_which_file_is_missing(tmp_path: Path) -> None:
         (tmp_path / f"{missing}.png").unlink()
         fingerprints.add(listed(rows, tmp_path, {8: 25.5}).fingerprint)
     assert len(fingerprints) == 3
+
+
+def test_the_fingerprint_depends_on_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.listing.FRAMES_TO_CHECK", 1)
+    monkeypatch.setattr("src.data.listing.FILES_TO_LOCATE", 1)
+    rows = write_pairs(tmp_path, 7)
+    before = listed(rows, tmp_path).fingerprint
+    os.utime(tmp_path / rows[3].depth, (0, 0))
+    assert listed(rows, tmp_path).fingerprint != before
 
 
 def test_first_pairs_are_the_first(tmp_path: Path) -> None:
@@ -144,7 +243,12 @@ def test_links_within_the_root_and_to_it_are_followed(tmp_path: Path) -> None:
 def test_rows_are_read_whatever_the_line_ends_and_names(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_bytes(b"a/1.jpg,a/1.png\r\nb/2.jpg,b/2.png,kitchen\r\n\r\n")
-    assert read_rows(path) == [Row("a/1.jpg", "a/1.png", "a"), Row("b/2.jpg", "b/2.png", "kitchen")]
+    expected = [Row("a/1.jpg", "a/1.png", "a"), Row("b/2.jpg", "b/2.png", "kitchen")]
+    assert read_rows(path) == expected
+    path.write_text("Image_Path,depth\na/1.jpg,a/1.png\n")
+    assert read_rows(path) == expected[:1]
+    path.write_text("scene,depth,frame,rgb,fov_deg\n,a/1.png,1,a/1.jpg,\nkitchen,b/2.png,2,b/2.jpg,60.5\n")
+    assert read_rows(path) == [expected[0], expected[1]._replace(fov_deg=60.5)]
     names = ["a..b/..c.png", "...png", "~/x.png", "$HOME", "a b.png", "Screenshot 3.00\u202fPM.png", "é/雪.png"]
     path.write_text("".join(f"{name},{name}\n" for name in names), encoding="utf-8")
     assert [row.image for row in read_rows(path)] == names
@@ -157,6 +261,8 @@ def test_rows_are_read_whatever_the_line_ends_and_names(tmp_path: Path) -> None:
         (b"a,b\na,,c\n", "row 2"),
         (b'"a\n' * 5, "row 1: got 'a'"),  # an open quote does not consume the lines after it
         (b"", "empty"),
+        (b"image,scene\n", "header 'image,scene', expected image,depth"),
+        (b"image,depth,fov_deg\na.jpg,a.png,wide\n", r"row 1: got 'a\.jpg,a\.png,wide', expected image,depth,fov_deg"),
         (b"\xff\xfe\x00", "csv"),
         (b"a\0,b\n", "null byte"),
         ("a\u2028,b\n".encode(), r"'a\\u2028,b"),
@@ -203,6 +309,8 @@ def test_validation_holds_out_whole_scenes() -> None:
     # Of one scene, the last rows.
     assert split_by_scene(rows[:5], 0.4) == (rows[:3], rows[3:5])
     assert split_by_scene(rows[:3], 0.1) == (rows[:2], rows[2:3])
+    with pytest.raises(UserError, match="got one pair"):
+        split_by_scene(rows[:1], 0.1)
 
 
 def test_the_split_of_a_seed_is_pinned() -> None:

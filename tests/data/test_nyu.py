@@ -63,8 +63,8 @@ def test_splits_share_no_scene_and_read_their_own_encoding(nyu_folder: Path) -> 
     train, val, test = (open_nyu(nyu_folder / "nyu_data", split, validation=0.1) for split in ("train", "val", "test"))
     assert (len(train), len(val), len(test)) == (15, 3, 3)
     assert not set(train.scenes) & set(val.scenes)
-    assert train.encoding(0) == "8-bit, 25.5 units per metre"
-    assert test.encoding(0) == "16-bit, 1000 units per metre"
+    assert train.encoding(0) == "8-bit, 25.5 units a metre"
+    assert test.encoding(0) == "16-bit, 1000 units a metre"
     for pairs in (train, test):  # one divisor for both would be off by 39 times
         depth_m = pairs[0].depth_m
         assert 0.9 < depth_m.min() < depth_m.max() < 6.1

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from src.conventions import UserError
 from src.data.allowance import Allowance
+from src.data.csv_rows import Row
 from src.data.frame import shrink_depth, shrink_image
-from src.data.listing import UnsafePath
+from src.data.listing import ListedPairs, UnsafePath
 from src.data.nyu import open_nyu
-from src.data.packed import Packed, Sizes, pack
+from src.data.packed import TRAINING_SIZES, Packed, Sizes, pack
 
 
 class Run:
@@ -39,8 +41,7 @@ class Run:
 
 
 @pytest.fixture
-def run(nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("src.data.listing.FILES_TO_CHECK", 1)  # of many files only some are part of the fingerprint
+def run(nyu_folder: Path, tmp_path: Path) -> Run:
     return Run(nyu_folder, tmp_path)
 
 
@@ -66,7 +67,6 @@ def test_a_pack_is_reused_until_its_frames_or_units_change(run: Run, monkeypatch
     for max_depth_m, decoded in ((10, 3), (10, 0), (20, 3), (10, 0)):
         run.pack(max_depth_m=max_depth_m)
         assert run.decoded == decoded
-    monkeypatch.setattr("src.data.listing.FILES_TO_CHECK", 2000)
     run.photo.write_bytes((run.photo.parent / "00002_colors.png").read_bytes())
     run.pack()
     assert run.decoded == 3
@@ -181,3 +181,25 @@ def test_what_killed_runs_left_is_deleted_after_a_day(run: Run) -> None:
         os.utime(run.cache / name, (time.time() - 3600 * age_h,) * 2)
     run.pack()
     assert [path.name for path in run.cache.glob("unfinished-*")] == ["unfinished-new"]
+
+
+def test_frames_without_valid_depth_are_counted_apart_from_bad_ones(run: Run) -> None:
+    Image.fromarray(np.zeros((96, 128), np.uint16)).save(run.photo.parent / "00001_depth.png")
+    for decoded in (3, 0):
+        packed = run.pack(max_bad=0)
+        assert (packed.names, packed.empty, run.reported, run.decoded) == (
+            [f"data/nyu2_test/{n:05}_colors.png" for n in (0, 2)],
+            [1],
+            [],
+            decoded,
+        )
+
+
+def test_depth_is_stored_as_the_training_camera_would_see_it(tmp_path: Path) -> None:
+    Image.new("RGB", (320, 240)).save(tmp_path / "x.png")
+    np.save(tmp_path / "x.npy", np.full((240, 320), 4.0, np.float32))
+    rows = [Row("x.png", "x.npy", "", fov_deg) for fov_deg in (35.0, 35.0, 63.4)]
+    batch = pack(ListedPairs(rows, tmp_path, {32: 1}, max_depth_m=10), tmp_path, TRAINING_SIZES, max_depth_m=10)[[0, 2]]
+    assert batch.image.shape[2:] == (165, 165)  # for an input of 128x128
+    torch.testing.assert_close(batch.depth_m.amax((1, 2, 3)) * batch.scale, torch.full((2,), 4.0), atol=1e-3, rtol=0)
+    assert batch.scale.tolist() == pytest.approx([1.125, 1], abs=0.02)

@@ -52,7 +52,7 @@ def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
     found = survey(open_nyu(nyu_folder / "nyu_data", "train", validation=0.1))
     assert found.frames == 15
     assert set(found.scenes.values()) == {3}
-    assert found.encodings == {"8-bit, 25.5 units per metre": 15}
+    assert found.encodings == {"8-bit, 25.5 units a metre": 15}
     assert found.sizes_px == {(128, 96): 15}
     assert found.valid == pytest.approx((96 - 10) * (128 - 13) / (96 * 128))
     assert 1 <= found.depth_m["min"] < found.depth_m["p50"] < found.depth_m["max"] <= 6
@@ -78,7 +78,9 @@ class Listed:
 
 def test_the_mean_map_has_its_top_row_first_and_omits_invalid_pixels() -> None:
     depth_m = np.repeat(np.arange(1, 5, dtype=np.float32), 3)[:, None].repeat(16, axis=1)
-    frame = Frame(np.zeros((12, 16, 3), np.uint8), depth_m, np.broadcast_to(np.arange(16) >= 4, (12, 16)))
+    frame = Frame(
+        np.zeros((12, 16, 3), np.uint8), depth_m, np.broadcast_to(np.arange(16) >= 4, (12, 16)), NYU_INTRINSICS
+    )
     found = survey(Listed(frame))
     expected = np.repeat([[1.0], [2], [3], [4]], 4, axis=1)
     expected[:, 0] = np.nan
@@ -88,7 +90,7 @@ def test_the_mean_map_has_its_top_row_first_and_omits_invalid_pixels() -> None:
 
 def test_the_height_of_the_camera_is_collected() -> None:
     image = np.zeros((*SIZE, 3), np.uint8)
-    frames = (Frame(image, np.float32(see_floor(height_m, 20)), VALID) for height_m in (1.2, 1.4))
+    frames = (Frame(image, np.float32(see_floor(height_m, 20)), VALID, NYU_INTRINSICS) for height_m in (1.2, 1.4))
     assert survey(Listed(*frames)).heights_m == pytest.approx([1.2, 1.4], abs=0.05)
 
 

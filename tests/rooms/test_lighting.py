@@ -36,7 +36,7 @@ def world_points(camera: Camera, depth_m: np.ndarray) -> tuple[np.ndarray, np.nd
 def test_nothing_hit_is_zero_and_beyond_ten_metres_is_not_valid() -> None:
     far, near = Box((12.0, 0.5, -9.0), (13.0, 9.0, 9.0), GREY), Box((3.0, -9.0, -9.0), (4.0, -0.5, 9.0), GREY)
     room = Room((20, 20, 20), Piece((near, far)), (), (), (1, 1, 1), Camera(ORIGIN, 0.0), PLAIN)
-    image, depth_m, valid = render(room, camera_for((64, 48)))
+    image, depth_m, valid, _ = render(room, camera_for((64, 48)))
     assert np.allclose(depth_m[:, 0], 12) and (depth_m[:, 32] == 0).all() and np.allclose(depth_m[:, -1], 3)
     assert not valid[:, :33].any() and valid[:, -1].all()
     assert (image[:, 32] == 0).all() and (image[:, -1] > 0).all()

@@ -103,7 +103,7 @@ def test_pairs_keep_the_protocol() -> None:
     pairs: Pairs = RoomPairs(13, split="val", intrinsics=SMALL)
     assert len(pairs) == len(pairs.names) == len(pairs.scenes) == 13
     assert pairs.names[12] == pairs.scenes[12] == "rooms/val/000012"
-    image, depth_m, valid = pairs[12]
+    image, depth_m, valid, _ = pairs[12]
     assert (image.shape, image.dtype, depth_m.shape, depth_m.dtype) == ((36, 48, 3), np.uint8, (36, 48), np.float32)
     assert valid.dtype == np.bool_ and np.array_equal(valid, (depth_m > 0) & (depth_m <= MAX_DEPTH_M))
     for index in (-1, 13):

@@ -6,7 +6,7 @@ import torch
 import torchmetrics
 from PIL import Image
 
-from src.scoring.metrics import average, eigen, mean_map, score, ssim_mse
+from src.scoring.metrics import average, eigen, eigen_mask, has_eigen_truth, mean_map, score, ssim_mse
 
 
 def truth_and_prediction(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -172,3 +172,14 @@ def test_the_mean_training_map_scores_as_published(real_nyu: Path) -> None:
     got = average([mean.score(make_sample("", test[index]).small_truth_m) for index in range(0, len(test), 4)])
     assert got["relative"] == pytest.approx({"ssim": 0.610, "mse": 0.0388}, abs=0.015)
     assert got["metric10"] == pytest.approx({"ssim": 0.753, "mse": 0.0142}, abs=0.015)
+
+
+def test_truth_is_scored_up_to_the_range_of_the_network() -> None:
+    truth_m, small_m = torch.full((480, 640), 40.0), torch.full((56, 56), 40.0)
+    truth_m[:240] = 4
+    result = score(small_m / 80, truth_m, small_m, unit_m=80.0, max_depth_m=80.0)
+    assert "metric10" not in result  # which is defined for 10 m
+    upper = eigen_mask(truth_m, 80.0)[:240].sum() / eigen_mask(truth_m, 80.0).sum()
+    assert result["eigen"]["rmse_m"] == pytest.approx(36 * upper.sqrt().item())
+    assert score(small_m / 80, truth_m, small_m, unit_m=80.0)["eigen"]["rmse_m"] == pytest.approx(6)  # clamped at 10 m
+    assert not has_eigen_truth(torch.full((48, 64), 40.0))

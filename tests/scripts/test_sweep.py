@@ -71,7 +71,7 @@ def test_inspecting_a_good_source_and_one_with_a_damaged_file(
 ) -> None:
     done = script_inside("inspect_data.py", "--data-dir", nyu_folder)
     assert "train: 15 frames of 5 scenes" in done.stdout
-    assert "16-bit, 1000 units per metre: 3" in done.stdout
+    assert "16-bit, 1000 units a metre: 3" in done.stdout
     Image.open(tmp_path / "contact_sheet.png").verify()
     (nyu_folder / "nyu_data/data/nyu2_test/00001_colors.png").write_bytes(b"no")
     done = script_inside("inspect_data.py", "--data-dir", nyu_folder, "--all-scenes", status=2)

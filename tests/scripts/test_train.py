@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Script, SmallDisk, Trained, wavy_frame, write_depth
+from conftest import PHOTO, Script, SmallDisk, Trained, wavy_frame, write_depth
 from PIL import Image
 
+from src.estimator import DepthEstimator
 from src.network.encoder import embedded_weights
 
 
@@ -87,6 +89,9 @@ def test_a_run_starts_from_another_runs_weights(script_inside: Script, trained: 
     for name, value in before.items():
         if "running" not in name and "num_batches" not in name:
             assert torch.allclose(value, after[name], atol=1e-6), name
+    script_inside("train.py", *options, *initial, "--max-depth", 80, "--out", "far")
+    depths_m = [DepthEstimator(tmp_path / name / "best.pt")(PHOTO) for name in ("run", "far")]
+    np.testing.assert_allclose(*depths_m, rtol=1e-3)
     refused = script_inside("train.py", *options, *initial, "--target", "relative", "--out", "other", status=2)
     assert "--target metric" in refused.stderr
     assert not (tmp_path / "other").exists()
@@ -182,17 +187,31 @@ def test_depth_normalised_per_image_ends_the_run(script_inside: Script, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_csv_without_validation_is_not_scored_until_some_is_held_out(script_inside: Script, tmp_path: Path) -> None:
+def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script_inside: Script, tmp_path: Path) -> None:
     path = write_csv(tmp_path)
-    options = ("--data", "csv", "--data-dir", path, "--validation", 0, "--batch-size", 4, "--accumulate", 2)
-    done = script_inside("train.py", *options, "--out", "run", "--epochs", 1)
-    assert "8 training frames" in done.stdout
+    write_depth(tmp_path / "0.png", np.zeros((48, 64)), 1000, 16)
+    unit = ("--depth-scale", 900, "--fov", 50)
+    options = ("--data", "csv", "--data-dir", path, "--validation", 0, "--batch-size", 2, "--accumulate", 2)
+    done = script_inside("train.py", *options, *unit, "--out", "run", "--epochs", 1)
+    assert "7 training frames" in done.stdout
+    assert "1 of 8 frames have no valid depth" in done.stdout
     assert "nothing is scored" in done.stdout
     script_inside("train.py", "--resume", "run", "--validation", 0.25, "--accumulate", 1, "--epochs", 2)
     about = load(tmp_path / "run" / "best.pt")["about"]
     assert about["epoch"] == 2 and "rmse_m" in about["validation"]
     assert json.loads((tmp_path / "run" / "evaluation-csv-val.json").read_text())["count"] == 2
-    assert "Most rows of this csv were trained on" in script_inside("evaluate.py", "run/best.pt").stdout
+    done = script_inside("evaluate.py", "run/best.pt")
+    assert re.search("900 units a metre.* 50 degrees.*scored on the 2 val frames of csv", done.stdout, re.DOTALL)
+    done = script_inside("evaluate.py", "run/best.pt", "--split", "test")
+    assert "the 7 test frames of csv, TRAINING FRAMES INCLUDED, truth up to 10 m" in done.stdout
+    result = json.loads((tmp_path / "run" / "evaluation-csv-test.json").read_text())
+    facts = ("includes_training_frames", "max_depth_m", "without_truth")
+    assert [result[name] for name in facts] == [True, 10, ["0.jpg"]]
+    done = script_inside("export.py", "run/best.pt")
+    assert "900 units a metre" in done.stdout and "scored on the 2 val frames" in done.stdout
+    (tmp_path / "other.csv").write_text(path.read_text())
+    done = script_inside("evaluate.py", "run/best.pt", "--data-dir", "other.csv")
+    assert re.search("1000 units a metre.* 63 degrees.*the 7 test frames of csv, truth", done.stdout, re.DOTALL)
 
 
 MISTAKES = {

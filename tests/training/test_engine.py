@@ -72,7 +72,7 @@ def test_one_clipped_step_by_hand() -> None:
 
 def test_accumulated_halves_make_the_step_of_the_whole() -> None:
     whole = make_batch()._replace(valid=torch.ones(4, 1, 8, 8, dtype=torch.bool))
-    halves = [Batch(*(tensor[half] for tensor in whole)) for half in (slice(0, 2), slice(2, 4))]
+    halves = [Batch(*(tensor[half] for tensor in whole[:3])) for half in (slice(0, 2), slice(2, 4))]
     at_once, accumulated = make_scale(), make_scale()
     train(at_once, [whole])
     train(accumulated, halves, accumulate=2)
@@ -233,3 +233,23 @@ def test_a_gpu_without_kernels_is_named_in_one_line(
     with pytest.raises(UserError, match=rf"no kernels for {name} \(sm_{capability[0]}0\), .*--device cpu") as caught:
         choose_precision("auto", "off")
     assert "\n" not in str(caught.value)
+
+
+def test_validation_measures_metres_of_the_frames_own_camera() -> None:
+    network, batch = make_scale().network, make_batch()
+    metric, relative = (
+        [
+            validate(
+                network,
+                [batch._replace(scale=torch.full((len(batch.image),), scale))],
+                loss=mse,
+                units=Units(target, 10.0),
+                precision=CPU,
+            )
+            for scale in (1.0, 2.0)
+        ]
+        for target in ("metric", "relative")
+    )
+    assert metric[1]["rmse_m"] == pytest.approx(2 * metric[0]["rmse_m"])
+    assert metric[1]["abs_rel"] == metric[0]["abs_rel"]
+    assert relative[0] == relative[1]

@@ -10,7 +10,6 @@ import torch
 from conftest import ABOUT
 from tiny import METRIC, content_of, make_batch, make_state, train
 
-from src.conventions import Batch
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches
 from src.data.nyu import open_nyu
@@ -63,7 +62,7 @@ def test_half_precision_learns_as_float32_does(device: str, dtype: torch.dtype, 
         last.append(losses[-1])
         assert all(parameter.dtype is torch.float32 for parameter in state.network.parameters())
         # The averages are of float32 weights, and are validated in float32.
-        batches = [Batch(*(tensor.to(device) for tensor in batch)) for batch in BATCHES[:2]]
+        batches = [batch.to(device) for batch in BATCHES[:2]]
         for network in (state.eval_network, finalize_swa(state, batches, precision)):
             assert validate(network, batches, loss=mse, units=METRIC, precision=precision.exact)["loss"] < 1
     assert last[0] == pytest.approx(last[1], rel=0.5)

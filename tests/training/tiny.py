@@ -54,7 +54,7 @@ def make_state(
 
 def train(state: State, batches: Iterable[Batch], *, precision: Precision = CPU, **options: object) -> float:
     """Train an epoch on these batches and return its mean loss."""
-    on_device = (Batch(*(tensor.to(precision.device) for tensor in batch)) for batch in batches)
+    on_device = (batch.to(precision.device) for batch in batches)
     options = {"loss": mse, "units": METRIC, "precision": precision, **options}
     mean = train_epoch(state, on_device, **options)  # type: ignore[arg-type]
     state.end_epoch()
