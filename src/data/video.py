@@ -83,12 +83,13 @@ class Video:
         if self.kind.startswith("mov") and self.stream.duration:  # others may report the sound's
             return (self.stream.start_time or 0) * self.tick_s, self.stream.duration * self.tick_s
         for name, value in self.stream.metadata.items():
-            if name.startswith("DURATION") and re.fullmatch(r"\d+:\d+:[\d.]+", value):  # Matroska's, maybe -eng
+            # Matroska's; some tools append a language: DURATION-eng.
+            if name.startswith("DURATION") and re.fullmatch(r"\d{2,4}:\d\d:\d\d(\.\d+)?", value):
                 hours, minutes, seconds = value.split(":")
                 return 0, int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        # The container's is the longest stream's: with sound, it says nothing about the picture.
-        alone = len(self.container.streams) == 1
-        return 0, (self.container.duration or 0) / av.time_base if alone else 0
+        if len(self.container.streams) > 1 or self.stream.start_time is None:
+            return 0, 0  # the container's duration may be the sound's, or estimated from the bit rate
+        return 0, (self.container.duration or 0) / av.time_base
 
 
 def _reason(error: Exception) -> str:
