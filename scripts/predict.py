@@ -98,14 +98,14 @@ def predict_video(source: Path | str, out: str, estimator: DepthEstimator, optio
     done = 0
     with write_video(Path(f"{out}_depth.mp4"), frames.fps) as append:
         try:
-            for image in bar:
+            for image, time_s in bar:
                 small = shrink_image(image, round(image.shape[1] * VIDEO_HEIGHT_PX / image.shape[0]), VIDEO_HEIGHT_PX)
                 depth = estimator.estimate(make_photo(small, fov_deg=options.fov))
                 if not done:
                     # One colour scale for the whole video: the first frame's, and a quarter more.
                     vmax = 1.25 * scale_max(depth)
                     legend = draw_legend(vmax, VIDEO_HEIGHT_PX, unit=estimator.unit)
-                append(np.concatenate([small, colour_depth(depth, vmax), legend], axis=1))
+                append(np.concatenate([small, colour_depth(depth, vmax), legend], axis=1), time_s)
                 done += 1
                 if time.monotonic() > deadline:
                     break

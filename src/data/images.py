@@ -16,9 +16,17 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from src.conventions import UserError
 
+with contextlib.suppress(ImportError):  # not required
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 Image.init()
-FORMATS = sorted({"AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"} & Image.OPEN.keys())
+FORMATS = sorted({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"} & Image.OPEN.keys())
 """Formats that are opened. Pillow supports more, among them EPS, for which it would run Ghostscript."""
+
+READERS = dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "pillow-heif")
+READERS |= {b"avif": "'pillow>=11.3'", b"avis": "'pillow>=11.3'"}
+"""Package that reads a file by its brand: the bytes behind `ftyp` (ISO/IEC 14496-12; 23008-12, annex B)."""
 
 LONGEST_SIDE_PX = 65_535
 """JPEG's limit. A PNG of a few kilobytes can hold a row of 10^8 pixels, whose resizing would take gigabytes."""
@@ -153,6 +161,13 @@ def _name_in_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"{path}: got no such file, expected an image. Check the path or the csv row.") from None
     except UnidentifiedImageError:
+        with path.open("rb") as file:
+            kind, brand = file.read(8)[4:], file.read(4)
+        if kind == b"ftyp" and brand in READERS:
+            package = READERS[brand]
+            raise UserError(
+                f"{path}: got a photo in {brand.decode().upper()}. pip install {package}, or convert it to JPEG."
+            ) from None
         raise UserError(f"{path}: got {path.stat().st_size} bytes that are no image. Replace the file.") from None
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

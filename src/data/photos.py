@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import math
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +16,14 @@ from PIL import ExifTags, Image
 
 from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
 from src.data.frame import shrink_image
-from src.data.images import open_image, to_rgb
+from src.data.images import FORMATS, open_image, to_rgb
 
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 PHOTO_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+PHOTO_SUFFIXES |= HEIF_SUFFIXES if "HEIF" in FORMATS else set()
+VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
+)
 SMALLEST_PX = 16
 """Shortest side of a photo that shows anything."""
 
@@ -45,10 +51,7 @@ def find_inputs(words: Sequence[str]) -> list[str | Path]:
     for word in words:
         path = Path(word)
         if path.is_dir():
-            files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in PHOTO_SUFFIXES | VIDEO_SUFFIXES]
-            if not files:
-                raise UserError(f"{word}: a folder without photos or videos. Expected files like .jpg, .png or .mp4.")
-            found += files
+            found += _list_folder(path)
         elif path.exists():
             found.append(path)
         elif word.isdecimal():
@@ -60,6 +63,21 @@ def find_inputs(words: Sequence[str]) -> list[str | Path]:
                 f"{word}: got no such file or folder, and no match. Expected photos, videos or a webcam's number."
             )
     return list(dict.fromkeys(found))
+
+
+def _list_folder(folder: Path) -> list[Path]:
+    """List photos and videos; name on stderr what else is there, such as .npy, which is also the suffix of results."""
+    readable = PHOTO_SUFFIXES | VIDEO_SUFFIXES
+    files = [file for file in sorted(folder.iterdir()) if not file.is_dir() and not file.name.startswith(".")]
+    found = [file for file in files if file.suffix.lower() in readable]
+    skipped = Counter(file.suffix.lower() or "without suffix" for file in files if file.suffix.lower() not in readable)
+    hints = dict.fromkeys(HEIF_SUFFIXES, " (pip install pillow-heif)")
+    kinds = ", ".join(f"{count} {kind}{hints.get(kind, '')}" for kind, count in skipped.most_common())
+    if not found:
+        raise UserError(f"{folder}: got a folder with {kinds or 'no files'}, expected photos or videos in it.")
+    if kinds:
+        print(f"{folder}: skipped {kinds}", file=sys.stderr, flush=True)
+    return found
 
 
 def is_video(path: Path) -> bool:

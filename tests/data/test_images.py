@@ -11,6 +11,7 @@ from conftest import exif
 from PIL import Image
 
 from src.conventions import NYU_INTRINSICS, UserError
+from src.data import images, photos
 from src.data.frame import common_size, place, shrink_depth, shrink_image
 from src.data.images import LONGEST_SIDE_PX, open_image, read_array, read_depth, to_rgb
 from src.data.photos import find_inputs, make_photo, read_photo, shrink_photo
@@ -162,17 +163,46 @@ def test_unusable_arrays_are_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_folders_globs_and_numbers_are_expanded_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_is_read_if_its_package_is_installed(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    for name in ("x.heic", "x.jpg"):  # messengers rename them
+        save(tmp_path / name, Image.fromarray(RED_LEFT), format="HEIF", quality=95)
+        assert np.abs(read_photo(tmp_path / name).image.astype(int) - RED_LEFT).mean() < 6
+    assert find_inputs([str(tmp_path)]) == [tmp_path / "x.heic", tmp_path / "x.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("brand", "package"), [(b"heic", "pillow-heif"), (b"mif1", "pillow-heif"), (b"avif", "pillow>=11")]
+)
+def test_the_package_for_a_format_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brand: bytes, package: str
+) -> None:
+    monkeypatch.setattr(images, "FORMATS", ["JPEG"])
+    (tmp_path / "x.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(99))
+    with pytest.raises(UserError, match=rf"x\.jpg: .*{brand.decode().upper()}.*pip install '?{package}"):
+        read_photo(tmp_path / "x.jpg")
+
+
+def test_folders_globs_and_numbers_are_expanded_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("b.jpg", "a.PNG", "film.mp4", "notes.txt"):
-        (tmp_path / name).touch()
+    monkeypatch.setattr(photos, "PHOTO_SUFFIXES", photos.PHOTO_SUFFIXES - photos.HEIF_SUFFIXES)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "phone").mkdir()
+    for name in ("b.jpg", "a.PNG", "film.mp4", "notes.txt", "README", "x_depth.npy", ".hidden.jpg", "phone/1.HEIC"):
+        (tmp_path / name).touch()
     found = find_inputs([".", "*.jpg", "0", "notes.txt"])
     assert found == [Path("a.PNG"), Path("b.jpg"), Path("film.mp4"), "0", Path("notes.txt")]
+    assert capsys.readouterr().err == ".: skipped 1 without suffix, 1 .txt, 1 .npy\n"
     (tmp_path / "7").touch()
     assert find_inputs(["7"]) == [Path("7")]  # a file of that name, not the webcam
-    for word in ("empty", "no-*.jpg"):
-        with pytest.raises(UserError, match=re.escape(word)):
+    for word, reason in (
+        ("empty", "no files"),
+        ("no-*.jpg", "no match"),
+        ("phone", "1 .heic (pip install pillow-heif)"),
+    ):
+        with pytest.raises(UserError, match=re.escape(word) + ".*" + re.escape(reason)):
             find_inputs([word])
 
 

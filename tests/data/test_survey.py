@@ -1,22 +1,19 @@
-"""Statistics of a data set and of its cameras, and frames of videos."""
+"""Statistics of a data set and of its cameras."""
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from conftest import write_depth
 
-from src.conventions import NYU_INTRINSICS, Frame, UserError
+from src.conventions import NYU_INTRINSICS, Frame
 from src.data.camera_pose import estimate_pose
 from src.data.nyu import open_nyu
 from src.data.survey import survey
-from src.data.video import Video
 
 SIZE = 120, 160
 RAYS = NYU_INTRINSICS.resized(*SIZE[::-1]).unproject(np.ones(SIZE, np.float32))
 VALID = np.ones(SIZE, bool)
-FRAMES = 12
 
 
 def see_floor(height_m: float, pitch_deg: float = 0, roll_deg: float = 0, wall_m: float = 4) -> np.ndarray:
@@ -106,46 +103,3 @@ def test_problems_are_named_and_the_rest_is_counted(nyu_folder: Path) -> None:
         assert f"0000{index}_colors" in problem
         assert ("no image", "same everywhere", "only 0%")[index] in problem
     assert len(found.problems) == 3
-
-
-def write_video(path: Path, **options: str) -> Path:
-    """A video whose n-th frame has brightness 20 n."""
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=10, options={"g": "1"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        noise = np.random.default_rng(0).integers(0, 20, (48, 64, 3))
-        for number in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray((noise + 20 * number).clip(0, 255).astype(np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def test_a_video_has_its_frames_in_order_and_its_rate(tmp_path: Path) -> None:
-    video = Video(write_video(tmp_path / "x.mp4"))
-    assert (video.count, video.fps) == (FRAMES, 10)
-    frames = list(video)
-    assert [frame.shape for frame in frames] == [(48, 64, 3)] * FRAMES
-    means = [frame.mean() for frame in frames]
-    assert means == sorted(means)
-
-
-@pytest.mark.parametrize(("name", "options"), [("x.mp4", {"movflags": "faststart"}), ("x.mkv", {})])
-def test_a_truncated_video_yields_what_it_has(tmp_path: Path, name: str, options: dict[str, str]) -> None:
-    path = write_video(tmp_path / name, **options)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) * 2 // 3])
-    frames = []
-    with pytest.raises(UserError, match=rf"{name}: ends after \d+ of the 12 frames"):
-        for frame in Video(path):
-            frames.append(frame)
-    assert 2 <= len(frames) < FRAMES
-
-
-def test_unreadable_videos_are_named(tmp_path: Path) -> None:
-    (tmp_path / "text.mp4").write_text("hello")
-    for name in ("text.mp4", "none.mp4"):
-        with pytest.raises(UserError, match=f"{name}: got no readable video"):
-            Video(tmp_path / name)
-    with pytest.raises(UserError, match="webcam 97"):
-        Video("97")

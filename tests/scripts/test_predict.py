@@ -11,6 +11,8 @@ from predict import name_results
 from src.data import video
 from src.viewing.mp4 import write_video
 
+TIMES_S = [0, 0.04, 2.5]
+
 
 def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
@@ -20,18 +22,22 @@ def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> No
     (tmp_path / "in" / "bad.jpg").write_text("hello")
     with write_video(tmp_path / "in" / "video.mp4", 10) as append:
         for number in range(3):
-            append(wavy_frame(number)[0])
+            append(wavy_frame(number)[0], TIMES_S[number])
+    (tmp_path / "in" / "notes.txt").touch()
     done = script_inside("predict.py", "in", "--out", "out", "--pointcloud", "--fov", 90, status=2)
     assert "the weights that ship with the repository, trained on nyu" in done.stdout
     assert "focal length 40 px (--fov)" in done.stdout
     assert "bad.jpg: got 5 bytes" in done.stderr
+    assert "in: skipped 1 .txt" in done.stderr
     assert "error: 1 of 4 inputs failed" in done.stderr
 
     results = {path.name for path in (tmp_path / "out").iterdir()}
     kinds = ("cloud.ply", "colour.png", "depth.npy", "depth.png", "pair.png")
     assert results == {f"{name}_{kind}" for name in ("a", "upright") for kind in kinds} | {"video_depth.mp4"}
     with av.open(str(tmp_path / "out" / "video_depth.mp4")) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        decoded = list(container.decode(video=0))
+    assert [frame.time for frame in decoded] == pytest.approx(TIMES_S, abs=1e-4)
+    frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
     # The photo and its depth, 640x480 each, and the colour bar.
     assert [frame.shape for frame in frames] == [(480, 1340, 3)] * 3
     assert np.abs(frames[1][240, :640].astype(int) - frames[1][240, 640:1280]).mean() > 10

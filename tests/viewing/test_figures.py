@@ -66,8 +66,8 @@ def test_the_scale_ignores_a_few_outliers() -> None:
 def test_a_video_is_decoded_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     with write_video(path, Fraction(30000, 1001)) as append:
-        for brightness in (0, 120, 240):
-            append(np.full((49, 63, 3), brightness, np.uint8))
+        for number in range(3):
+            append(np.full((49, 63, 3), 120 * number, np.uint8), number * 1001 / 30000)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 62, 48)
@@ -76,8 +76,17 @@ def test_a_video_is_decoded_as_it_was_written(tmp_path: Path) -> None:
     assert means == pytest.approx([0, 120, 240], abs=3)
 
 
+def test_frames_are_shown_at_their_times_and_none_is_lost(tmp_path: Path) -> None:
+    with write_video(tmp_path / "x.mp4", 10) as append:
+        for time_s in (-1, 0, 0.02, 0.02, 0.01, 3, 2.5, 7.25):
+            append(IMAGE, time_s)
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        times_s = [frame.time for frame in container.decode(video=0)]
+    assert times_s == pytest.approx([0, 0, 0.02, 0.02, 0.02, 3, 3, 7.25], abs=1e-4)
+
+
 def test_a_failure_leaves_no_video(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), write_video(tmp_path / "x.mp4", 10) as append:
-        append(IMAGE)
+        append(IMAGE, 0)
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
