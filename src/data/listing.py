@@ -164,9 +164,9 @@ class ListedPairs:
                 sample.append(self._read(self.rows[index]))
             except UserError as error:
                 errors.append(error)
+        if errors and not sample:
+            raise errors[-1]
         if not sample:
-            if errors:
-                raise errors[-1]
             return [], ""
         frames, bits, origins = zip(*sample, strict=True)
         highest = [frame.depth_m.max() * self.units_per_m[number] for frame, number in zip(frames, bits, strict=True)]
@@ -176,22 +176,31 @@ class ListedPairs:
                 f"{self.root}: got depth that was normalised per image (the {len(sample)} checked files all reach "
                 f"{full[0]:.0f}), expected metric depth. Export it again with one unit for all images."
             )
-        measured_m = np.concatenate([frame.depth_m[frame.depth_m > 0][::97] for frame in frames])
-        share = np.mean([frame.valid.mean() for frame in frames])
-        near, median, far = np.percentile(measured_m, (5, 50, 95)) if len(measured_m) else (0, 0, 0)
-        depth = f"{self._describe(self.rows[0], bits[0])}: 5 % {near:.3g} m, median {median:.3g} m, 95 % {far:.3g} m"
-        if not share or far < SMALLEST_RANGE_M:
-            stored = median * self.units_per_m[bits[0]]
-            likely = [unit for unit in LIKELY_UNITS if 0.3 < stored / unit < self.max_depth_m]
-            advice = f"The unit may be --depth-scale {likely[0]}, or" if likely else "Set --depth-scale, or"
-            raise UserError(
-                f"{self.root}: got depth of which {share:.1%} is between 0 and {self.max_depth_m:g} m in the "
-                f"{len(sample)} checked files ({depth}). {advice} --max-depth be larger."
-            )
         angle = np.median([frame.camera.fov_deg for frame in frames])
         origin = "NYU's" if self.camera else " or ".join(sorted(set(origins)))
-        camera = f"camera of {angle:.0f} degrees along the longer side ({origin})"
-        return [frame.camera for frame in frames], f"{depth}, {share:.0%} valid; {camera}"
+        depth = self._describe_depth(frames, bits[0])
+        return (
+            [frame.camera for frame in frames],
+            f"{depth}; camera of {angle:.0f} degrees along the longer side ({origin})",
+        )
+
+    def _describe_depth(self, frames: Sequence[Frame], bits: int) -> str:
+        """Describe the depth of some frames. **Raises**: UserError if the unit must be wrong, with a likely one."""
+        unit, range_m = self.units_per_m[bits], self.max_depth_m
+        measured_m = np.concatenate([[0], *(frame.depth_m[frame.depth_m > 0][::97] for frame in frames)])
+        near, median, far = np.percentile(measured_m[1:] if len(measured_m) > 1 else measured_m, (5, 50, 95))
+        valid = np.mean([frame.valid.mean() for frame in frames])
+        text = f"{bits}-bit, {unit:g} units a metre: 5 % {near:.3g} m, median {median:.3g} m, 95 % {far:.3g} m"
+        text += f", {valid:.0%} valid up to {range_m:g} m"
+        likely = next((other for other in LIKELY_UNITS if 0.3 < median * unit / other < range_m), unit)
+        advice = (
+            "Check --depth-scale and --max-depth."
+            if likely == unit
+            else f"Is it --depth-scale {likely}, or a larger --max-depth?"
+        )
+        if not valid or far < SMALLEST_RANGE_M:
+            raise UserError(f"{self.root}: implausible depth in the {len(frames)} checked files: {text}. {advice}")
+        return text if median < range_m / 2 else f"{text}. {advice}"
 
 
 def _digest(*facts: object) -> str:
