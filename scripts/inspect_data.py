@@ -81,7 +81,7 @@ def describe_heights(found: Survey) -> str:
     if not found.heights_m:
         return "unknown: no frame shows its floor"
     percentiles = "  ".join(f"p{p} {np.percentile(found.heights_m, p):.2f} m" for p in (5, 50, 95))
-    return f"{percentiles}, in the {len(found.heights_m)} frames that show their floor, assuming NYU's camera"
+    return f"{percentiles}, in the {len(found.heights_m)} frames that show their floor"
 
 
 def sample_frames(pairs: Pairs, count: int) -> list:

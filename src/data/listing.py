@@ -30,6 +30,7 @@ SMALLEST_RANGE_M = 0.05
 
 FILES_TO_LOCATE = 2000
 FRAMES_TO_CHECK = 12
+THREADS = 16
 
 
 class UnsafePath(UserError):
@@ -137,20 +138,29 @@ class ListedPairs:
         for index in evenly_spaced(len(self.rows), FILES_TO_LOCATE):
             for name in self.rows[index][:2]:
                 self._locate(name)
-        paths = [self.root / name for row in self.rows for name in row[:2]]
-        with ThreadPoolExecutor(16) as pool:  # a network's disk answers slowly, but many at once
-            facts = list(pool.map(_size_and_time, paths))
-        if facts and not any(facts):
+        names = [name for row in self.rows for name in row[:2]]
+        with ThreadPoolExecutor(THREADS) as pool:  # a network's disk answers slowly, but many requests at once
+            facts = list(pool.map(self._sizes_and_times, (names[start::THREADS] for start in range(THREADS))))
+        if names and not any(map(any, facts)):
             raise UserError(
-                f"{paths[0]}: got no such file, and none of the {len(paths) - 1} others that were looked for. "
-                f"Expected the csv's paths relative to {self.root}."
+                f"{self.root / names[0]}: got no such file, and none of the {len(names) - 1} others that were looked "
+                f"for. Expected the csv's paths relative to {self.root}."
             )
-        sizes = [fact and fact[0] for fact in facts]
+        sizes = [[fact and fact[0] for fact in part] for part in facts]
         settings = (self.units_per_m, self.border_px, self.camera, self.fov_deg)
-        identity = hashlib.sha256(repr((settings, self.rows, sizes)).encode(errors="replace")).hexdigest()
-        return identity, hashlib.sha256(
-            repr((identity, self.root.resolve(), facts)).encode(errors="replace")
-        ).hexdigest()
+        identity = _digest(settings, self.rows, sizes)
+        return identity, _digest(identity, self.root.resolve(), facts)
+
+    def _sizes_and_times(self, names: Sequence[str]) -> list[tuple[int, int] | None]:
+        """Return the size and time of each file, None for a missing one."""
+        facts: list[tuple[int, int] | None] = []
+        for name in names:
+            try:
+                found = os.stat(os.path.join(self.root, name))
+                facts.append((found.st_size, found.st_mtime_ns))
+            except (OSError, ValueError):
+                facts.append(None)
+        return facts
 
     def _read_sample(self) -> tuple[list[Intrinsics], str]:
         """Read some frames, refuse mistakes common to all of them, and return their cameras and what they hold.
@@ -205,14 +215,6 @@ class ListedPairs:
 
 def _digest(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()
-
-
-def _size_and_time(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return facts.st_size, facts.st_mtime_ns
 
 
 class FirstPairs:

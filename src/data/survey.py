@@ -36,7 +36,7 @@ class Survey:
     mean_map_m: NDArray[np.float64] = field(default_factory=lambda: np.full((GRID, GRID), np.nan))
     """Mean depth in each part of the picture, (4, 4), top row first; NaN where nothing is valid."""
     heights_m: list[float] = field(default_factory=list)
-    """Camera heights in the frames that show the floor, assuming NYU's intrinsics."""
+    """Camera heights in the frames that show the floor."""
     problems: list[str] = field(default_factory=list)
     """One line per unreadable or suspicious frame."""
 
@@ -66,7 +66,7 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
         cells = (np.arange(height) * GRID // height)[:, None] * GRID + np.arange(width) * GRID // width
         totals += np.bincount(cells[frame.valid], valid_m, GRID * GRID)
         counts += np.bincount(cells[frame.valid], minlength=GRID * GRID)
-        if pose := estimate_pose(frame.depth_m, frame.valid):
+        if pose := estimate_pose(frame.depth_m, frame.valid, frame.camera):
             result.heights_m.append(pose.height_m)
         depths.append(valid_m[:: max(1, len(valid_m) // PIXELS_PER_FRAME)])
     with np.errstate(invalid="ignore"):
