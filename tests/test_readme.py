@@ -1,5 +1,6 @@
 """The READMEs' commands run, and the files they link to exist."""
 
+import itertools
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from conftest import ROOT, Script, Trained
 from torch.distributed.run import get_args_parser
 
 from src.cli.options import parse_benchmark, parse_page, parse_sweep, training_parser
+from src.network import SHIPPED
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *sorted(ROOT.glob("src/*/README.md"))]
 README = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
@@ -74,8 +76,13 @@ def test_every_shown_command_runs(
         shutil.copy(file, tmp_path / "my")
     rows = (f"{n:05}_colors.png,{n:05}_depth.png" for n in range(3))
     (tmp_path / "my" / "pairs.csv").write_text("\n".join(rows))
+    for number, kind in itertools.product(range(3), ("images", "depth")):
+        file = tmp_path / "my" / "folder" / kind / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "my" / f"{number:05}_{'colors' if kind == 'images' else 'depth'}.png", file)
     shutil.copy(ROOT / "src" / "viewing" / "examples" / "room-1.jpg", tmp_path / "photo.jpg")
     paths = {"path/to/nyu": str(trained.nyu), "runs/…/best.pt": "runs/my-run/best.pt"}
+    paths |= {"src/network/weights/nyu.safetensors": str(SHIPPED)}
     tiny = [] if name == "visualize.py" and "photo.jpg" in arguments else TINY[name].split()
     script_inside(name, *(paths.get(word, word) for word in arguments), *tiny)
 

@@ -118,8 +118,8 @@ def find_data(kind: str, folder: Path | None) -> tuple[str, Path | None, str]:
         root = find_nyu(folder)
         if root is None:
             raise UserError(
-                f"--data-dir {folder}: no NYU there, expected a folder with data/nyu2_train.csv and nyu2_test.csv. "
-                "Check the path, or take --data rooms."
+                f"--data-dir {folder}: no NYU there, expected a folder with data/nyu2_train.csv and nyu2_test.csv, "
+                "or with images/ and depth/. Check the path, or take --data rooms."
             )
         return "nyu", root, "found at --data-dir"
     root, why = locate_nyu()
