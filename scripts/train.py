@@ -137,7 +137,7 @@ def evaluate_best(options: Namespace, data: Data) -> None:
     if not path.exists():
         raise UserError(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
     if data.last_split == "val" and not options.validation:
-        print("\n--validation 0: no frames were held out of the csv, so nothing is scored.")
+        print("\n--validation 0: no frames were held out, so nothing is scored.")
     else:
         estimator = DepthEstimator(path, device=options.device)
         report(estimator, data, data.last_split, folder=options.out, limit=options.limit, max_bad=options.max_bad)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,49 +168,44 @@ class ListedPairs:
 
         If every image reaches full scale, each was divided by its own maximum, and metres are lost.
         """
-        sample: list[tuple[Frame, int, str]] = []
+        sample: list[tuple[Any, ...]] = []
         errors: list[UserError] = []
         for index in evenly_spaced(len(self.rows), FRAMES_TO_CHECK):
             try:
-                sample.append(self._read(self.rows[index]))
+                frame, bits, origin = self._read(self.rows[index])
             except UserError as error:
                 errors.append(error)
+                continue
+            measured_m = frame.depth_m[frame.depth_m > 0]
+            full = abs(measured_m.max(initial=0) * self.units_per_m[bits] - FULL_SCALE.get(bits, -1)) < 0.5
+            sample.append((frame.camera, bits, origin, measured_m[::97], frame.valid.mean(), full))
         if errors and not sample:
             raise errors[-1]
         if not sample:
             return [], ""
-        frames, bits, origins = zip(*sample, strict=True)
-        highest = [frame.depth_m.max() * self.units_per_m[number] for frame, number in zip(frames, bits, strict=True)]
-        full = [FULL_SCALE.get(number, np.inf) for number in bits]
-        if len(sample) >= 4 and np.greater(highest, np.subtract(full, 0.5)).all():
+        cameras, (bits, *_), origins, measured, valid, full_scale = zip(*sample, strict=True)
+        if len(sample) >= 4 and all(full_scale):
             raise UserError(
                 f"{self.root}: got depth that was normalised per image (the {len(sample)} checked files all reach "
-                f"{full[0]:.0f}), expected metric depth. Export it again with one unit for all images."
+                f"{FULL_SCALE[bits]:.0f}), expected metric depth. Export it again with one unit for all images."
             )
-        angle = np.median([frame.camera.fov_deg for frame in frames])
+        depth = self._describe_depth(bits, np.concatenate(measured), float(np.mean(valid)))
+        angle = np.median([camera.fov_deg for camera in cameras])
         origin = "NYU's" if self.camera else " or ".join(sorted(set(origins)))
-        depth = self._describe_depth(frames, bits[0])
-        return (
-            [frame.camera for frame in frames],
-            f"{depth}; camera of {angle:.0f} degrees along the longer side ({origin})",
-        )
+        return list(cameras), f"{depth}; camera of {angle:.0f} degrees along the longer side ({origin})"
 
-    def _describe_depth(self, frames: Sequence[Frame], bits: int) -> str:
-        """Describe the depth of some frames. **Raises**: UserError if the unit must be wrong, with a likely one."""
+    def _describe_depth(self, bits: int, measured_m: NDArray[np.float32], valid: float) -> str:
+        """Describe the depth of a sample. **Raises**: UserError if its unit must be wrong, with a likely one."""
         unit, range_m = self.units_per_m[bits], self.max_depth_m
-        measured_m = np.concatenate([[0], *(frame.depth_m[frame.depth_m > 0][::97] for frame in frames)])
-        near, median, far = np.percentile(measured_m[1:] if len(measured_m) > 1 else measured_m, (5, 50, 95))
-        valid = np.mean([frame.valid.mean() for frame in frames])
+        near, median, far = np.percentile(measured_m if len(measured_m) else [0], (5, 50, 95))
         text = f"{bits}-bit, {unit:g} units a metre: 5 % {near:.3g} m, median {median:.3g} m, 95 % {far:.3g} m"
         text += f", {valid:.0%} valid up to {range_m:g} m"
         likely = next((other for other in LIKELY_UNITS if 0.3 < median * unit / other < range_m), unit)
-        advice = (
-            "Check --depth-scale and --max-depth."
-            if likely == unit
-            else f"Is it --depth-scale {likely}, or a larger --max-depth?"
-        )
+        advice = "Check --depth-scale and --max-depth."
+        if likely != unit:
+            advice = f"Is it --depth-scale {likely}, or a larger --max-depth?"
         if not valid or far < SMALLEST_RANGE_M:
-            raise UserError(f"{self.root}: implausible depth in the {len(frames)} checked files: {text}. {advice}")
+            raise UserError(f"{self.root}: implausible depth in the checked files: {text}. {advice}")
         return text if median < range_m / 2 else f"{text}. {advice}"
 
 
