@@ -9,7 +9,7 @@ from pathlib import Path
 
 from src.conventions import UserError
 from src.data.csv_rows import Row
-from src.data.photos import PHOTO_SUFFIXES
+from src.data.photos import HEIF_SUFFIXES, PHOTO_SUFFIXES
 
 DEPTH_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
 """Of depth files; the first of these is taken where several have a photo's name."""
@@ -34,7 +34,7 @@ def read_folder(folder: Path) -> dict[str, list[Row]]:
     for base in _bases(folder):
         by_suffix = [path for suffix in DEPTH_SUFFIXES for path in _files(base / "depth", {suffix})]
         depths = {path.with_suffix(""): path for path in reversed(by_suffix)}
-        for path in sorted(_files(base / "images", PHOTO_SUFFIXES)):
+        for path in sorted(_files(base / "images", PHOTO_SUFFIXES | HEIF_SUFFIXES | {".npy"})):
             image, depth = base / "images" / path, depths.get(path.with_suffix(""))
             if depth is None:
                 alone.append(image)
