@@ -5,12 +5,13 @@ A photo and its depth take 0.29 MB: 0.23 GB for NYU's 795 labelled frames, 14.7 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch, Pairs, UserError
 from src.data.allowance import Allowance
 from src.data.frame import shrink_depth, shrink_image
+from src.data.workers import worker_errors
 
 FORMAT = 2
 """Part of the cache key: increase it when the stored arrays change."""
@@ -65,6 +67,7 @@ class Packed(Dataset[Batch]):
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.images: NDArray[np.uint8] = np.lib.format.open_memmap(folder / "images.npy", "r")
         self.depths: NDArray[np.uint16] = np.lib.format.open_memmap(folder / "depths.npy", "r")
         about = json.loads((folder / "about.json").read_text())
@@ -73,6 +76,9 @@ class Packed(Dataset[Batch]):
         self.left_out = {int(index): str(reason) for index, reason in about["left_out"].items()}
         self.rows = np.delete(np.arange(len(self.images)), list(self.left_out))
         self.names: list[str] = [about["names"][row] for row in self.rows]
+
+    def __reduce__(self) -> tuple[type[Packed], tuple[Path]]:
+        return Packed, (self.folder.absolute(),)  # a memory map would be pickled as the whole array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,14 +107,17 @@ def pack(
     **Raises**: UserError for too many bad frames, and when the cache cannot hold the pack; `UnsafePath`.
     """
     key = hashlib.sha256(repr((FORMAT, pairs.fingerprint, len(pairs), sizes, max_depth_m)).encode()).hexdigest()[:20]
-    folder = cache / f"pack-{key}"
     allowance = allowance or Allowance(len(pairs))
-    packed = _open_finished(folder, pairs, sizes)
-    if packed is not None:
-        for index, reason in packed.left_out.items():
-            allowance.leave_out(index, UserError(reason))
-        return packed
-    shutil.rmtree(folder, ignore_errors=True)
+    # Another user's pack may be neither readable nor removable; then this user's has a name of its own.
+    for folder in (cache / f"pack-{key}", cache / f"pack-{key}-{getattr(os, 'getuid', int)()}"):
+        packed = _open_finished(folder, pairs, sizes)
+        if packed is not None:
+            for index, reason in packed.left_out.items():
+                allowance.leave_out(index, UserError(reason))
+            return packed
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            break
     unfinished = _make_folder(cache, len(pairs) * bytes_per_frame(sizes))
     # A generator of its own: otherwise a run that decodes would draw other random numbers than one that does not.
     frames = DataLoader(
@@ -119,7 +128,8 @@ def pack(
         generator=torch.Generator(),
     )
     try:
-        _write(progress(frames), unfinished, pairs, sizes, max_depth_m, allowance)
+        with worker_errors("Free some memory, and repeat the command."):
+            _write(progress(frames), unfinished, pairs, sizes, max_depth_m, allowance)
         os.replace(unfinished, folder)
     except OSError as error:
         if _open_finished(folder, pairs, sizes) is None:  # otherwise a parallel run has finished the same pack
@@ -148,11 +158,14 @@ def _make_folder(cache: Path, needed: int) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         for folder in cache.glob("unfinished-*"):
-            if time.time() - folder.stat().st_mtime > STALE_S:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # of a run that has just finished
+                if time.time() - folder.stat().st_mtime > STALE_S:
+                    shutil.rmtree(folder, ignore_errors=True)
         free = shutil.disk_usage(cache).free
         if needed <= free:
-            return Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
+            folder = cache / f"unfinished-{uuid.uuid4().hex}"
+            folder.mkdir()  # with the permissions that the user's umask and the cache's group give
+            return folder
     except OSError as error:
         raise UserError(f"{cache}: cannot be used as cache ({error}). Name another folder with --cache-dir.") from None
     raise UserError(
