@@ -13,6 +13,7 @@ import torch
 from conftest import Script, SmallDisk, Trained, wavy_frame, write_depth
 from PIL import Image
 
+from src.cli.resume import make_run_folder, script_command
 from src.network.encoder import embedded_weights
 
 
@@ -195,6 +196,24 @@ def test_a_csv_without_validation_is_not_scored_until_some_is_held_out(script_in
     assert "Most rows of this csv were trained on" in script_inside("evaluate.py", "run/best.pt").stdout
 
 
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len({make_run_folder("nyu") for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(("platform", "quote"), [("linux", "'"), ("win32", '"')])
+def test_commands_are_quoted_as_the_systems_shell_reads_them(
+    monkeypatch: pytest.MonkeyPatch, platform: str, quote: str
+) -> None:
+    def refuse(path: Path) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("src.cli.resume.ROOT", Path("/a b"))
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("os.path.relpath", refuse)
+    assert script_command("train.py", "--out", Path("c d")) == "'/a b/scripts/train.py' --out 'c d'".replace("'", quote)
+
+
 MISTAKES = {
     "no data there": (["--data-dir", "nowhere"], "no NYU there"),
     "unknown encoder": (["--encoder", "efficientnet_z9", "--data-dir", "{nyu}"], "Did you mean"),
@@ -246,7 +265,7 @@ def test_a_full_disk_ends_a_run_in_one_line_and_it_resumes_when_there_is_space(
     done = script_inside("train.py", *options, status=2)
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert "No space left on device" in error
-    assert not list((disk / "run").glob(".*"))
+    assert not list((disk / "run").glob("*unfinished"))
     subprocess.run(["mount", "-o", "remount,size=400000000", disk], check=True)
     assert "resumed after epoch" in script_inside("train.py", "--resume", disk / "run").stdout
     assert [line["epoch"] for line in history(disk / "run")] == [1, 2, 3]
