@@ -13,7 +13,6 @@ if __name__ == "__main__":
     parse_training(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
 import math
-import shlex
 import sys
 import time
 from argparse import Namespace
@@ -26,10 +25,11 @@ from tqdm import tqdm
 from src.cli.data import bar_options, count_images
 from src.cli.parsing import as_preset
 from src.cli.report import draw_samples, report
-from src.cli.resume import choose_run, restore, resume_hint, script_path
+from src.cli.resume import choose_run, make_run_folder, restore, resume_hint, script_command
 from src.cli.sources import Data
 from src.cli.training import describe_run, make_batches, make_network, make_state, open_frames
 from src.conventions import UserError
+from src.data.workers import worker_errors
 from src.estimator import DepthEstimator
 from src.training import distributed
 from src.training.allocator import keep_freed_memory
@@ -45,7 +45,7 @@ def main() -> None:
     typed = options = parser.peek()
     with Interruption() as interruption:
         try:
-            with distributed.joined(typed.device):
+            with distributed.joined(typed.device), worker_errors():
                 # The first process decides for all which run this is.
                 options, resumed = distributed.broadcast(choose_run(parser, typed) if distributed.is_first() else None)
                 interruption.limit_s = 60 * (options.max_minutes or math.inf)
@@ -73,6 +73,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     if resumed is not None:
         restore(state, resumed, facts)
     forward = distributed.share_gradients(network)
+    options.out = options.out or make_run_folder(options.data)
     manager = CheckpointManager(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
     log = RunLog(options.out, as_preset(options), epochs=state.epoch) if distributed.is_first() else None
     measure = partial(validate, loss=loss, units=units, precision=precision.exact)
@@ -142,8 +143,8 @@ def evaluate_best(options: Namespace, data: Data) -> None:
         estimator = DepthEstimator(path, device=options.device)
         report(estimator, data, data.last_split, folder=options.out, limit=options.limit, max_bad=options.max_bad)
     print(f"\nThe run is in {options.out}. Next:")
-    print(f"  python {script_path('evaluate.py')} {shlex.quote(str(path))}")
-    print(f"  python {script_path('predict.py')} photo.jpg --checkpoint {shlex.quote(str(path))}")
+    print(f"  python {script_command('evaluate.py', path)}")
+    print(f"  python {script_command('predict.py', 'photo.jpg', '--checkpoint', path)}")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import os
+import tempfile
 from pathlib import Path
+
+from src.files import is_writable
 
 KINDS = ("auto", "nyu", "rooms", "csv", "folder")
 """What `--data` may name."""
@@ -31,9 +36,26 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 AMP = ("auto", "off", "bf16", "fp16")
 
 
+def find_cache() -> tuple[Path, bool]:
+    """Return the folder of caches; without a writable home, one of this user's in the temporary folder, and True.
+
+    **Raises**: OSError where there is no writable temporary folder either.
+    """
+    with contextlib.suppress(RuntimeError):  # a user without HOME and without an entry in /etc/passwd
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        if is_writable(cache):
+            return cache, False
+    user = getattr(os, "getuid", int)()
+    spare = Path(tempfile.gettempdir()) / f"bifpn-depth-{user}"
+    spare.mkdir(mode=0o700, exist_ok=True)
+    if spare.stat().st_uid != user:  # anyone may write there, and numba's cache is code
+        raise PermissionError(errno.EPERM, f"{spare} is another user's")
+    return spare, True
+
+
 def default_cache() -> Path:
     """Return the default folder of packed frames."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bifpn-depth"
+    return find_cache()[0] / "bifpn-depth"
 
 
 def parse_max_bad(text: str) -> int | float:

@@ -1,4 +1,4 @@
-"""Atomic writes."""
+"""Atomic writes, and whether a folder can be written."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ def whole_file(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink()
+
+
+def is_writable(folder: Path) -> bool:
+    """Return whether files can be written into a folder, or into the nearest that exists, to create it."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -78,12 +78,24 @@ def wait_for_save(run: Path, process: subprocess.Popen[str], *, unfinished: bool
         time.sleep(0.0005)
 
 
-def stop(signum: int, process: subprocess.Popen[str], run: Path) -> list[str]:
-    """Send a signal after a save; return the command that the run prints to resume it."""
+def interrupt(process: subprocess.Popen[str], run: Path) -> None:
+    """Send Ctrl-C after a save, to a run whose output goes to a `tee`, which the same Ctrl-C ends first."""
+    assert process.stdout and process.stderr
     wait_for_save(run, process)
-    os.killpg(process.pid, signum)  # the loader's workers get it too, as from a terminal or a cluster
+    process.stdout.close()
+    process.stderr.close()
+    newest = (run / "last.pt").stat().st_ino
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert (run / "last.pt").stat().st_ino != newest
+
+
+def stop(process: subprocess.Popen[str], run: Path) -> list[str]:
+    """Send SIGTERM after a save; return the command that the run prints to resume it."""
+    wait_for_save(run, process)
+    os.killpg(process.pid, signal.SIGTERM)  # the loader's workers get it too, as from a cluster
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signum, err
+    assert process.returncode == 143, err
     assert "Traceback" not in err
     assert "a second signal stops at once" in err
     assert not list(run.glob("evaluation*"))
@@ -91,7 +103,7 @@ def stop(signum: int, process: subprocess.Popen[str], run: Path) -> list[str]:
     return [sys.executable, *shlex.split(printed)[1:]]
 
 
-def kill(moment: str, process: subprocess.Popen[str], run: Path, chance: random.Random) -> None:
+def kill(moment: object, process: subprocess.Popen[str], run: Path, chance: random.Random) -> None:
     """Send SIGKILL at a moment of the given kind."""
     if moment == "anywhere":  # also while Python starts, frames are decoded or figures are validated
         time.sleep(chance.uniform(0, 8))
@@ -116,10 +128,12 @@ def test_a_run_killed_and_stopped_ends_as_an_undisturbed_one(runs: Runs, times: 
     chance = random.Random(times)
     for moment in itertools.islice(itertools.cycle(MOMENTS), times):
         process = runs.start(*command)
-        if isinstance(moment, str):
-            kill(moment, process, run, chance)
+        if moment == signal.SIGINT:
+            interrupt(process, run)
+        elif moment == signal.SIGTERM:
+            command = stop(process, run)
         else:
-            command = stop(moment, process, run)
+            kill(moment, process, run, chance)
     runs.finish(*command)
     assert runs.result(run.name) == runs.undisturbed(epochs, sys.executable, workers=workers)
 

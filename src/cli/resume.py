@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shlex
+import subprocess
 import sys
 from argparse import Namespace
 from datetime import datetime
@@ -49,9 +52,25 @@ def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, A
     return options, resumed
 
 
-def new_run_folder(kind: str) -> Path:
-    """Name the folder of a new run on this kind of data."""
-    return RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
+def make_run_folder(kind: str) -> Path:
+    """Make the folder of a new run on this kind of data, once for all processes, and for no other run.
+
+    Called when training begins, so that no mistake leaves an empty folder.
+
+    **Raises**: UserError when the disk refuses.
+    """
+    folder = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
+    names = itertools.chain([folder.name], (f"{folder.name}-{number}" for number in itertools.count(2)))
+    while distributed.is_first():
+        folder = RUNS / next(names)
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:  # a run that started in the same second
+            continue
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be created ({error.strerror}). Name a folder with --out.") from None
+    return distributed.broadcast(folder)
 
 
 def find_resumable(resume: str | None, out: Path | None) -> Path | None:
@@ -93,12 +112,15 @@ def resume_hint(options: Namespace) -> str:
         return " before anything was saved"
     world, local = distributed.world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     flags = f"--nproc-per-node {local}" if world == local else "(with its flags as before)"
-    words = ["python" if world == 1 else f"torchrun {flags}", script_path("train.py")]
-    words += ["--resume", shlex.quote(str(options.out / NEWEST))]
-    words += ["--max-minutes", f"{options.max_minutes:g}"] if options.max_minutes else []
-    return f". Everything is saved; resume with:\n  {' '.join(words)}"
+    limit = ["--max-minutes", f"{options.max_minutes:g}"] if options.max_minutes else []
+    command = script_command("train.py", "--resume", options.out / NEWEST, *limit)
+    return f". Everything is saved; resume with:\n  {'python' if world == 1 else f'torchrun {flags}'} {command}"
 
 
-def script_path(script: str) -> str:
-    """Write the path of a script as it is typed from this folder."""
-    return os.path.relpath(ROOT / "scripts" / script)
+def script_command(script: str, *arguments: object) -> str:
+    """Write a script's path and arguments as they are typed in this folder, in this system's shell."""
+    path = ROOT / "scripts" / script
+    with contextlib.suppress(ValueError):  # on another drive of Windows, no relative path leads there
+        path = Path(os.path.relpath(path))
+    words = [str(word) for word in (path, *arguments)]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

@@ -10,7 +10,6 @@ from torch import nn
 
 from src.cli.data import announce, decode, describe_frames, open_data
 from src.cli.parsing import as_preset
-from src.cli.resume import new_run_folder
 from src.cli.sources import Data
 from src.conventions import Pairs, UserError
 from src.data.augment import Augmentation
@@ -37,11 +36,10 @@ class Frames(NamedTuple):
 
 
 def open_frames(options: Namespace) -> Frames:
-    """Open the data set; its kind, its folder and the run's folder are entered into the options."""
+    """Open the data set; its kind and its folder are entered into the options."""
     with distributed.first_on_its_machine():
         data = open_data(options, options.max_depth)
         options.data, options.data_dir = data.kind, data.root
-        options.out = options.out or new_run_folder(data.kind)
         training = announce(data.open("train", options.limit))
         validation = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
     distributed.require_same(describe_frames(data.kind, training, validation), "data")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,9 +16,7 @@ from src.data.allowance import Allowance, NoValidDepth
 from src.data.augment import Augmentation, augment
 from src.data.frame import place, shrink_depth, shrink_image
 from src.data.packed import Packed
-
-GRACE_S = 60
-"""A worker that gets SIGTERM ends after this time."""
+from src.data.workers import ADVICE, postpone_signals, share_batch
 
 
 class TrainingBatches:
@@ -154,28 +150,18 @@ def _load(packed: Packed, plan: list[list[int]], device: torch.device, workers: 
         batch_size=None,
         num_workers=workers,
         pin_memory=pinned,
-        worker_init_fn=_postpone_signals,
+        collate_fn=share_batch,
+        worker_init_fn=postpone_signals,
         generator=torch.Generator(),  # the default generator is dropout's
     )
-    for batch in loader:
+    try:
+        if workers:  # the locks of torch's queues, whose own failure prints a traceback
+            [multiprocessing.Lock() for _ in range(8 + 3 * workers)]
+        batches = iter(loader)
+    except OSError as error:
+        raise UserError(f"--workers {workers}: cannot be started ({error.strerror}). {ADVICE}") from None
+    for batch in batches:
         yield batch.to(device, non_blocking=pinned)
-
-
-def _postpone_signals(worker: int) -> None:
-    """Keep a worker running after a signal to all processes of a run, since the main process finishes its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
-
-
-@atexit.register
-def _kill_workers() -> None:
-    """Kill the workers that an exception leaves behind. Python's own exit would send SIGTERM and wait."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them as crashed
-    for worker in multiprocessing.active_children():
-        if worker.daemon:
-            worker.kill()
 
 
 def _generator(*key: int) -> torch.Generator:

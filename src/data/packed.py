@@ -5,13 +5,14 @@ A photo and its depth take 0.29 MB: 0.23 GB for NYU's 795 labelled frames, 14.7 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch, Pairs, UserError
 from src.data.allowance import Allowance, NoValidDepth
 from src.data.frame import common_size, place, shrink_depth, shrink_image
+from src.data.workers import worker_errors
 
 FORMAT = 3
 """Part of the cache key: increase it when the stored arrays change."""
@@ -73,6 +75,7 @@ class Packed(Dataset[Batch]):
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.images: NDArray[np.uint8] = np.lib.format.open_memmap(folder / "images.npy", "r")
         self.depths: NDArray[np.uint16] = np.lib.format.open_memmap(folder / "depths.npy", "r")
         about = json.loads((folder / "about.json").read_text())
@@ -84,6 +87,9 @@ class Packed(Dataset[Batch]):
         self.empty: list[int] = about["empty"]
         self.rows = np.delete(np.arange(len(self.images)), [*self.left_out, *self.empty])
         self.names: list[str] = [about["names"][row] for row in self.rows]
+
+    def __reduce__(self) -> tuple[type[Packed], tuple[Path]]:
+        return Packed, (self.folder.absolute(),)  # a memory map would be pickled as the whole array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -116,17 +122,21 @@ def pack(
     """
     size_px = size_px or common_size(pairs.cameras)
     facts = (FORMAT, pairs.fingerprint, len(pairs), sizes, size_px, max_depth_m)
-    folder = cache / f"pack-{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}"
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
     allowance = allowance or Allowance(len(pairs))
     resized = _ResizedFrames(pairs, sizes, size_px, max_depth_m)
-    packed = _open_finished(folder, resized)
-    if packed is not None:
-        for index, reason in packed.left_out.items():
-            allowance.leave_out(index, UserError(reason))
-        for index in packed.empty:
-            allowance.leave_out(index, NoValidDepth())
-        return packed
-    shutil.rmtree(folder, ignore_errors=True)
+    # Another user's pack may be neither readable nor removable; then this user's has a name of its own.
+    for folder in (cache / f"pack-{key}", cache / f"pack-{key}-{getattr(os, 'getuid', int)()}"):
+        packed = _open_finished(folder, resized)
+        if packed is not None:
+            for index, reason in packed.left_out.items():
+                allowance.leave_out(index, UserError(reason))
+            for index in packed.empty:
+                allowance.leave_out(index, NoValidDepth())
+            return packed
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            break
     unfinished = _make_folder(cache, len(pairs) * bytes_per_frame(sizes, size_px))
     # A generator of its own: otherwise a run that decodes would draw other random numbers than one that does not.
     frames = DataLoader(
@@ -137,7 +147,8 @@ def pack(
         generator=torch.Generator(),
     )
     try:
-        _write(progress(frames), unfinished, resized, allowance)
+        with worker_errors("Free some memory, and repeat the command."):
+            _write(progress(frames), unfinished, resized, allowance)
         os.replace(unfinished, folder)
     except OSError as error:
         if _open_finished(folder, resized) is None:  # otherwise a parallel run has finished the same pack
@@ -164,11 +175,14 @@ def _make_folder(cache: Path, needed: int) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         for folder in cache.glob("unfinished-*"):
-            if time.time() - folder.stat().st_mtime > STALE_S:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # of a run that has just finished
+                if time.time() - folder.stat().st_mtime > STALE_S:
+                    shutil.rmtree(folder, ignore_errors=True)
         free = shutil.disk_usage(cache).free
         if needed <= free:
-            return Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
+            folder = cache / f"unfinished-{uuid.uuid4().hex}"
+            folder.mkdir()  # with the permissions that the user's umask and the cache's group give
+            return folder
     except OSError as error:
         raise UserError(f"{cache}: cannot be used as cache ({error}). Name another folder with --cache-dir.") from None
     raise UserError(

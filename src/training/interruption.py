@@ -63,4 +63,5 @@ class Interruption:
             raise Stopped(signum)
         self.signum = signum
         # print would fail where the signal interrupted another print.
-        os.write(2, b"\nstopping: the step is finished and saved first; a second signal stops at once\n")
+        with contextlib.suppress(OSError):  # Ctrl-C also ends a `tee` that reads this
+            os.write(2, b"\nstopping: the step is finished and saved first; a second signal stops at once\n")

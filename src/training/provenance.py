@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -47,8 +48,12 @@ def describe_machine(device: torch.device, precision: str, processes: int) -> st
 def revision() -> str:
     """Name the commit of this repository, with `+changes` where files differ from it, as at the first call."""
     command = ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
+    # Neither a repository around this folder, nor the one whose hook runs this.
+    of_a_hook = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    variables = {key: value for key, value in os.environ.items() if key not in of_a_hook}
+    variables["GIT_CEILING_DIRECTORIES"] = str(REPOSITORY.parent)
     try:
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "unknown"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from src.conventions import UserError
-from src.files import whole_file
+from src.files import is_writable, whole_file
 from src.training.provenance import environment
 
 
@@ -22,9 +23,30 @@ def check_writable(folder: Path) -> None:
 
     **Raises**: UserError.
     """
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"--out {folder}: cannot be written, {nearest} is no writable folder. Name another folder.")
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"--out {folder}: got no UTF-8, which TensorBoard expects. Name another folder.") from None
+    if not is_writable(folder):
+        raise UserError(f"--out {folder}: cannot be written or created. Name another folder.")
+
+
+def lock_folder(folder: Path) -> None:
+    """Lock a folder until this process ends, where the system supports it; workers do not inherit the lock.
+
+    **Raises**: UserError when another process has locked it.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)  # never closed, which would unlock
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise UserError(f"--out {folder}: another run is writing there. Wait for it, or name another folder.") from None
+    except OSError:  # some network disks have no locks
+        os.close(descriptor)
 
 
 class RunLog:
@@ -32,11 +54,14 @@ class RunLog:
 
     In a run resumed after `epochs` epochs, the records of later epochs are dropped, since they will be written again.
 
-    **Raises**: UserError when the folder cannot be written.
+    **Raises**: UserError when the folder cannot be written, or another process trains in it.
     """
 
     def __init__(self, folder: Path, options: dict[str, Any], *, epochs: int = 0) -> None:
         self._path = folder / "metrics.jsonl"
+        with self._disk_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            lock_folder(folder)
         kept = list(_read(self._path, epochs)) if self._path.exists() else []
         texts = {
             "options.yaml": yaml.safe_dump(options, sort_keys=False),

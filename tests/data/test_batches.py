@@ -1,3 +1,4 @@
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -123,7 +124,7 @@ ABANDONED = """
 import sys, torch
 from src.conventions import Batch
 from src.data.batches import _load
-frames = [Batch(*[torch.zeros(1)] * 3)] * 1000
+frames = [Batch(*[torch.zeros(1)] * 4)] * 1000
 batches = _load(frames, range(1000), torch.device("cpu"), workers=2)
 next(batches)
 sys.exit("a mistake")  # while the batches still exist, as after a traceback
@@ -133,3 +134,48 @@ sys.exit("a mistake")  # while the batches still exist, as after a traceback
 def test_workers_of_an_abandoned_epoch_end_with_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", ABANDONED], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.stderr == "a mistake\n"
+
+
+def test_workers_that_are_spawned_yield_the_same(packed: Packed, root: Path, tmp_path: Path) -> None:
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        for batch, expected in zip(batches(packed, workers=1).epoch(3), batches(packed).epoch(3), strict=True):
+            assert_equal(batch, expected)
+        frames = open_nyu(root, "test", validation=0.1)
+        assert len(pack(frames, tmp_path, VALIDATION_SIZES, max_depth_m=10, workers=1)) == 3
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+LOST = """
+import os, signal, torch
+from src.conventions import Batch
+from src.data.batches import _load
+from src.data.workers import worker_errors
+class Frames(list):
+    def __getitem__(self, index):
+        {lost}
+        return super().__getitem__(index)
+frames = Frames([Batch(*[torch.zeros(2_000_000)] * 4)] * 20)
+with worker_errors():
+    list(_load(frames, range(20), torch.device("cpu"), workers=2))
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "lost", "message"),
+    [
+        ("1g", "os.kill(os.getpid(), signal.SIGBUS)", "UserError: DataLoader worker (pid"),
+        ("4m", "", "No space left on device (28). Take fewer workers, or --workers 0"),
+        ("4k", "", "--workers 2: cannot be started (No space left"),
+    ],
+)
+def test_a_lost_worker_and_a_lost_batch_end_in_one_line(size: str, lost: str, message: str) -> None:
+    script = f'mount -t tmpfs -o size={size} tmpfs /dev/shm || exit 77; exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", LOST.format(lost=lost)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("no right to mount a small /dev/shm")
+    assert message in done.stderr.splitlines()[-1], done.stderr
+    assert done.stderr.count("Traceback") == 1

@@ -1,4 +1,6 @@
 import os
+import pickle
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -159,7 +161,7 @@ def test_of_two_runs_that_pack_the_same_the_first_wins(run: Run, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("function", "message"),
-    [("tempfile.mkdtemp", "--cache-dir"), ("pathlib.Path.mkdir", "--cache-dir"), ("os.replace", "not be written")],
+    [("os.mkdir", "--cache-dir"), ("pathlib.Path.mkdir", "--cache-dir"), ("os.replace", "not be written")],
 )
 def test_a_cache_that_cannot_be_written_is_named(
     run: Run, monkeypatch: pytest.MonkeyPatch, function: str, message: str
@@ -203,3 +205,34 @@ def test_depth_is_stored_as_the_training_camera_would_see_it(tmp_path: Path) -> 
     assert batch.image.shape[2:] == (165, 165)  # for an input of 128x128
     torch.testing.assert_close(batch.depth_m.amax((1, 2, 3)) * batch.scale, torch.full((2,), 4.0), atol=1e-3, rtol=0)
     assert batch.scale.tolist() == pytest.approx([1.125, 1], abs=0.02)
+
+
+def test_a_pack_is_as_readable_as_the_umask_allows(run: Run) -> None:
+    before = os.umask(0o027)
+    try:
+        run.pack()
+    finally:
+        os.umask(before)
+    (folder,) = run.cache.iterdir()
+    assert [path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())] == [0o750, 0o640, 0o640, 0o640]
+
+
+def test_a_pack_that_can_be_neither_read_nor_removed_gets_a_second_name(run: Run) -> None:
+    run.pack()
+    (folder,) = run.cache.iterdir()
+    shutil.rmtree(folder)
+    folder.touch()  # what another user's private folder is to this one: no pack, and rmtree fails
+    for decoded in (3, 0):
+        run.pack()
+        assert run.decoded == decoded
+
+
+def test_a_pack_is_sent_to_workers_as_its_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.cache.parent)
+    run.cache = Path(run.cache.name)
+    packed = run.pack()
+    sent = pickle.dumps(packed)
+    assert len(sent) < 1000
+    monkeypatch.chdir("/")
+    for tensor, expected in zip(pickle.loads(sent)[[2, 0]], packed[[2, 0]], strict=True):
+        assert torch.equal(tensor, expected)

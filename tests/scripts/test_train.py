@@ -14,6 +14,7 @@ import torch
 from conftest import PHOTO, Script, SmallDisk, Trained, wavy_frame, write_depth
 from PIL import Image
 
+from src.cli.resume import make_run_folder, script_command
 from src.estimator import DepthEstimator
 from src.network.encoder import embedded_weights
 
@@ -214,6 +215,24 @@ def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script_ins
     assert re.search("1000 units a metre.* 63 degrees.*the 7 test frames of csv, truth", done.stdout, re.DOTALL)
 
 
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len({make_run_folder("nyu") for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(("platform", "quote"), [("linux", "'"), ("win32", '"')])
+def test_commands_are_quoted_as_the_systems_shell_reads_them(
+    monkeypatch: pytest.MonkeyPatch, platform: str, quote: str
+) -> None:
+    def refuse(path: Path) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("src.cli.resume.ROOT", Path("/a b"))
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("os.path.relpath", refuse)
+    assert script_command("train.py", "--out", Path("c d")) == "'/a b/scripts/train.py' --out 'c d'".replace("'", quote)
+
+
 MISTAKES = {
     "no data there": (["--data-dir", "nowhere"], "no NYU there"),
     "unknown encoder": (["--encoder", "efficientnet_z9", "--data-dir", "{nyu}"], "Did you mean"),
@@ -265,7 +284,7 @@ def test_a_full_disk_ends_a_run_in_one_line_and_it_resumes_when_there_is_space(
     done = script_inside("train.py", *options, status=2)
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert "No space left on device" in error
-    assert not list((disk / "run").glob(".*"))
+    assert not list((disk / "run").glob("*unfinished"))
     subprocess.run(["mount", "-o", "remount,size=400000000", disk], check=True)
     assert "resumed after epoch" in script_inside("train.py", "--resume", disk / "run").stdout
     assert [line["epoch"] for line in history(disk / "run")] == [1, 2, 3]

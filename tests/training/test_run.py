@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import SmallDisk
+from conftest import ROOT, SmallDisk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.conventions import UserError
 from src.training import provenance
 from src.training.interruption import Interruption, Stopped
-from src.training.run_log import RunLog, check_writable
+from src.training.run_log import RunLog, check_writable, lock_folder
 
 
 def kill_self(signum: int) -> None:
@@ -81,11 +81,27 @@ def test_a_resumed_log_keeps_earlier_epochs_and_repeats_no_step(tmp_path: Path) 
     assert points(tmp_path, "train/loss") == [(10, 1), (20, 2), (30, 7)]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no locks of POSIX")
+def test_two_processes_cannot_write_one_folder(tmp_path: Path) -> None:
+    lock_folder(tmp_path)
+    lock_folder(tmp_path)  # in this process it is no other run
+    if child := os.fork():
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        return
+    try:
+        lock_folder(tmp_path)
+    except UserError:
+        os._exit(7)
+    os._exit(0)
+
+
 def test_an_unwritable_folder_is_named_and_nothing_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for use in (check_writable, lambda folder: RunLog(folder, {})):
         with pytest.raises(UserError, match="file/run"):
             use(tmp_path / "file" / "run")
+    with pytest.raises(UserError, match="UTF-8"):
+        check_writable(tmp_path / "\udcff")
     check_writable(tmp_path / "new" / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -112,8 +128,10 @@ def test_the_revision_marks_changed_files(tmp_path: Path, monkeypatch: pytest.Mo
         return provenance.revision()
 
     monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_DIR", str(ROOT / ".git"))  # as in a hook of another repository
     assert revision() == "unknown"
+    monkeypatch.undo()
+    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
     git("init", "-q")
     (tmp_path / "file").write_text("one")
     git("add", "file")
@@ -123,5 +141,10 @@ def test_the_revision_marks_changed_files(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "file").write_text("two")
     assert provenance.revision() == commit  # as at the first call
     assert revision() == f"{commit}+changes"
+    git("worktree", "add", "-q", "worktree", "HEAD")
+    for folder, expected in (("worktree", commit), ("unpacked", "unknown")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.setattr(provenance, "REPOSITORY", tmp_path / folder)
+        assert revision() == expected
     monkeypatch.undo()
     provenance.revision.cache_clear()
