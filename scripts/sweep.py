@@ -93,7 +93,12 @@ def run_script(name: str, *arguments: object) -> None:
 
     **Raises**: UserError when it fails.
     """
-    status = subprocess.run([sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)]).returncode
+    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)])
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:  # which the script got as well: it saves first
+        process.wait()
+        raise
     if status:
         raise UserError(f"{name} ended with status {status}, see above. Repeat the command to resume.")
 
