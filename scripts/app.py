@@ -5,8 +5,6 @@
 Nothing leaves the machine, and no photo stays on its disk.
 """
 
-from __future__ import annotations
-
 from _root import ROOT, run
 
 from src.cli.options import parse_page

@@ -6,8 +6,6 @@ The straightforward loop decodes files at every step, uses torch's default memor
 three decoders one after the other. Each measurement is a process of its own.
 """
 
-from __future__ import annotations
-
 from _root import run
 
 from src.cli.options import parse_benchmark

@@ -3,8 +3,6 @@
 python scripts/export.py runs/…/best.pt
 """
 
-from __future__ import annotations
-
 from _root import run
 
 from src.cli.options import parse_export

@@ -3,8 +3,6 @@
 python scripts/inspect_data.py --data nyu --data-dir path/to/nyu
 """
 
-from __future__ import annotations
-
 from _root import run
 
 from src.cli.options import parse_inspection

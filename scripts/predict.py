@@ -3,8 +3,6 @@
 python scripts/predict.py photo.jpg
 """
 
-from __future__ import annotations
-
 from _root import run
 
 from src.cli.options import parse_prediction

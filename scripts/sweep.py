@@ -3,8 +3,6 @@
 python scripts/sweep.py --data nyu --data-dir path/to/nyu
 """
 
-from __future__ import annotations
-
 from _root import run
 
 from src.cli.option_groups import KINDS_WITH

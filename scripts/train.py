@@ -3,8 +3,6 @@
 python scripts/train.py --lr 2e-3 --augment
 """
 
-from __future__ import annotations
-
 from _root import run
 
 from src.cli.options import parse_training, training_parser

@@ -3,8 +3,6 @@
 python scripts/visualize.py runs/…/best.pt --data nyu --save nyu.rrd
 """
 
-from __future__ import annotations
-
 from _root import run
 
 from src.cli.options import parse_visualization

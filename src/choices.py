@@ -1,7 +1,5 @@
 """The values that options accept, without the code that implements them: `--help` imports neither torch nor timm."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import math

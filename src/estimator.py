@@ -1,7 +1,5 @@
 """The public API: a photo in, metres out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Atomic writes, and whether a folder can be written."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """From options to frames: which data set, how many frames may be bad, decoding, progress bars."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """The network that a script uses: a checkpoint's, or the one that ships."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Options that several scripts share, and the types of their values."""
 
-from __future__ import annotations
-
 from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """The command line of every script, without the imports that take seconds."""
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

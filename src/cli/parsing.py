@@ -1,7 +1,5 @@
 """An argparse parser with one-line errors, and presets: flags written as YAML and read by the same parser."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

@@ -1,7 +1,5 @@
 """Score a network on frames of a data set: a table, files beside the checkpoint, and pictures of predictions."""
 
-from __future__ import annotations
-
 import contextlib
 from functools import partial
 from pathlib import Path

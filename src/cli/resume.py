@@ -1,7 +1,5 @@
 """Which run to train: a new one, or an earlier one from its newest checkpoint; and the command that resumes it."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

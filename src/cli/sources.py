@@ -1,7 +1,5 @@
 """From `--data` and `--data-dir` to the frames of a split."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,9 +58,8 @@ class Data:
         """
         pairs = self._open(split)
         if not len(pairs):
-            raise UserError(
-                f"--data {self.kind}: the {split} split is empty. Raise --validation above {self.validation}."
-            )
+            advice = f"Raise --validation above {self.validation}" if split == "val" else "Add frames"
+            raise UserError(f"--data {self.kind}: the {split} split is empty. {advice}.")
         return FirstPairs(pairs, limit) if limit else pairs
 
     def _open(self, split: str) -> Pairs:

@@ -1,7 +1,5 @@
 """What benchmark.py measures: our training loop, a straightforward one, and the rendering of rooms."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator

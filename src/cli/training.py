@@ -1,7 +1,5 @@
 """The parts of a training run, made from its options: frames, batches, network, state, the checkpoint's facts."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from typing import Any, NamedTuple
 

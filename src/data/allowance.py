@@ -1,7 +1,5 @@
 """Frames that are left out: bad ones, too many of which end the run, and those without valid depth."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 

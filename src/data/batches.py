@@ -1,7 +1,5 @@
 """Training, validation and evaluation batches of packed frames."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Callable, Iterator
 

@@ -3,8 +3,6 @@
 A network learns from this height to read metres off the floor, so training frames should share that of the photos.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The csv that lists a data set: read row by row, split by scene."""
 
-from __future__ import annotations
-
 import csv
 import math
 import sys

@@ -1,7 +1,5 @@
 """A folder of `images/` and `depth/` as rows: pairs of files of one name, in splits where there are sub-folders."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Container, Iterator

@@ -1,7 +1,5 @@
 """Geometry of a frame: how the photo and depth of a known camera are resized for the network and back."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterable

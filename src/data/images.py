@@ -1,7 +1,5 @@
 """Image files: photos as RGB, depth as the stored numbers."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import stat

@@ -1,7 +1,5 @@
 """Frames from listed pairs of photo and depth files, read and checked."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """NYU Depth V2 in the layout of its Kaggle copy: found, downloaded, opened."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Photos to predict from: found by name, read in any format, with the focal length of their camera."""
 
-from __future__ import annotations
-
 import glob
 import math
 import sys

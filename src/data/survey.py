@@ -1,7 +1,5 @@
 """Statistics of a data set: how many frames, how encoded, how deep, and what is wrong with them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

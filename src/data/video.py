@@ -1,7 +1,5 @@
 """Frames of video files and webcams."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator

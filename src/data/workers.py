@@ -1,7 +1,5 @@
 """Worker processes that read batches ahead: their signals, their shared memory, their end."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import multiprocessing

@@ -1,7 +1,5 @@
 """Score a network on frames by all protocols; results as JSON, CSV and a table."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterable, Sequence

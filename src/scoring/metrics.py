@@ -11,8 +11,6 @@
 Every measure is taken per image and averaged over images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

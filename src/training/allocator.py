@@ -1,7 +1,5 @@
 """A setting of the C library's allocator that saves page faults when training on a CPU."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 

@@ -4,8 +4,6 @@ Two kinds of file: a run's `.pt` with all its weights, and the exported `.safete
 precision, a description in the header, and a checksum in a file beside it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

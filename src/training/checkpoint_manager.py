@@ -1,7 +1,5 @@
 """The checkpoints of a run: its newest state, the one before, its best weights."""
 
-from __future__ import annotations
-
 import math
 import os
 import time

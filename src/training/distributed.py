@@ -4,8 +4,6 @@ Batches and gradients are those of one process but for rounding. Norm statistics
 normalises by its own share, since `SyncBatchNorm` has no CPU kernel.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Targets in the network's units, and losses over valid pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The optimiser, its schedule, and the averages of the weights."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a run ran on: source revision, versions, hardware."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

@@ -1,7 +1,5 @@
 """A run's folder: its options, its environment, and its metrics."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

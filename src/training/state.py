@@ -1,7 +1,5 @@
 """All that changes while training: weights, averages, optimiser, schedule, scaler, and progress."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any
