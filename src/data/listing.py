@@ -84,7 +84,8 @@ class ListedPairs:
                 f"{self.root / row.depth}: got {bits}-bit depth of unknown unit. "
                 "Give the units per metre: --depth-scale 25.5 where 255 is 10 m, 1000 for millimetres."
             )
-        return f"{bits}-bit, {self.units_per_m[bits]:g} units a metre"
+        unit = self.units_per_m[bits]
+        return f"{bits}-bit, metres" if unit == 1 else f"{bits}-bit, {unit:g} units a metre"
 
     def _read(self, row: Row) -> tuple[Frame, int, str]:
         """Read one frame, the bits per pixel of its depth, and where its focal length is from."""
@@ -196,7 +197,7 @@ class ListedPairs:
         """Describe the depth of a sample. **Raises**: UserError if its unit must be wrong, with a likely one."""
         unit, range_m = self.units_per_m[bits], self.max_depth_m
         near, median, far = np.percentile(measured_m if len(measured_m) else [0], (5, 50, 95))
-        text = f"{bits}-bit, {unit:g} units a metre: 5 % {near:.3g} m, median {median:.3g} m, 95 % {far:.3g} m"
+        text = f"{self._describe(self.rows[0], bits)}: 5 % {near:.3g} m, median {median:.3g} m, 95 % {far:.3g} m"
         text += f", {valid:.0%} valid up to {range_m:g} m"
         likely = next((other for other in LIKELY_UNITS if 0.3 < median * unit / other < range_m), unit)
         advice = "Check --depth-scale and --max-depth."
