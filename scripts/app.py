@@ -32,8 +32,7 @@ from src.viewing.pointcloud import make_cloud
 from src.viewing.ports import check_ports
 
 EXAMPLES = sorted((ROOT / "src" / "viewing" / "examples").glob("room-*.jpg"))
-MAX_SIDE_PX = 640
-"""Larger photos are shrunk to this: the network takes at most 448 px, and a page shows no more."""
+MAX_SIDE_PX = 640  # larger photos are shrunk to this: the network takes at most 448 px, and a page shows no more
 
 FOV_RANGE_DEG = 20, 120
 FOV_SOURCES = {"EXIF": "from EXIF", "assumed": "assumed, since the file has none", "--fov": "as you set it"}

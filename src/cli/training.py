@@ -21,8 +21,7 @@ from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.provenance import describe_machine, revision
 from src.training.state import State
 
-SWA_LR_SHARE = 0.25
-"""The learning rate during SWA, as a share of --lr: weights to be averaged must keep moving."""
+SWA_LR_SHARE = 0.25  # the learning rate during SWA, as a share of --lr: weights to be averaged must keep moving
 
 
 class Frames(NamedTuple):

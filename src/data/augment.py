@@ -16,15 +16,11 @@ from src.data.frame import least_share
 class Augmentation(NamedTuple):
     """The range of each random change. `Augmentation.none()` changes nothing."""
 
-    flip: float = 0.5
-    """Probability of a mirror image."""
-    zoom: float = 0.65
-    """Smallest side of the crop, as a share of the frame's; the largest is 1."""
+    flip: float = 0.5  # probability of a mirror image
+    zoom: float = 0.65  # smallest side of the crop, as a share of the frame's; the largest is 1
     rotation_deg: float = 5.0
-    gamma: float = 1.25
-    """This and the next two are factors, as likely to divide as to multiply."""
-    gain: float = 1.15
-    """Of each colour channel separately."""
+    gamma: float = 1.25  # this and the next two are factors, as likely to divide as to multiply
+    gain: float = 1.15  # of each colour channel separately
     brightness: float = 1.2
 
     @classmethod

@@ -12,20 +12,16 @@ from src.conventions import NYU_INTRINSICS, Intrinsics
 
 Numbers = NDArray[np.floating]
 
-GRID_PX = 128, 96
-"""Width and height of the grid of sampled pixels."""
+GRID_PX = 128, 96  # width and height of the grid of sampled pixels
 
-REACH_PX = 3
-"""Distance, on that grid, from a point to the neighbours that give its normal."""
+REACH_PX = 3  # distance, on that grid, from a point to the neighbours that give its normal
 
-EDGE_SHARE = 0.15
-"""A larger relative change of depth between those neighbours is an edge."""
+EDGE_SHARE = 0.15  # a larger relative change of depth between those neighbours is an edge
 
 LEAST_POINTS = 300
 LEVEL_DEG = 10
 FLOOR_SHARE = 0.04
-BELOW_SHARE = 0.02
-"""A floor is level, has at least the first share of all points, and less than the second below it."""
+BELOW_SHARE = 0.02  # a floor is level, has at least the first share of all points, and less than the second below it
 
 
 class CameraPose(NamedTuple):

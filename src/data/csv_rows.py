@@ -15,8 +15,7 @@ from src.conventions import UserError
 MOST_ROWS = 1_000_000
 """Twenty times NYU's list. So many rows take 0.3 GB of memory."""
 
-LONGEST_LINE = 4096
-"""In characters: the length limit of one path on Linux."""
+LONGEST_LINE = 4096  # in characters: the length limit of one path on Linux
 
 
 WORDS = {"depth": "depth", "image": "image", "rgb": "image", "photo": "image", "colo": "image"}

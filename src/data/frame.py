@@ -13,8 +13,7 @@ from PIL import Image
 
 from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS, Intrinsics
 
-STRIDE_PX = 32
-"""The network's coarsest stride: the sides of its input are multiples of it."""
+STRIDE_PX = 32  # the network's coarsest stride: the sides of its input are multiples of it
 
 SIDES_PX = (96, 448)
 """Smallest and largest side of an input. Below half or above twice the training size, the scale is lost."""

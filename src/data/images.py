@@ -40,8 +40,7 @@ TURNS = {
 }
 """What turns an image upright, by its EXIF orientation."""
 
-LARGEST_ARRAY_BYTES = 2**30
-"""Of an .npy file: 134 megapixels in float64."""
+LARGEST_ARRAY_BYTES = 2**30  # of an .npy file: 134 megapixels in float64
 
 DEPTH_BITS = {"L": 8, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
 """Bits per pixel by Pillow's mode. A 16-bit PNG opens as `I;16` or `I`, depending on Pillow's version."""

@@ -21,11 +21,9 @@ FULL_SCALE = {8: 255.0, 16: 65535.0}
 SENTINEL_GAP = 0.9
 """A full-scale value means "not measured" where no other value reaches this share of it."""
 
-LIKELY_UNITS = (1000, 1, 100, 256, 5000)
-"""Per metre: millimetres, metres, centimetres, KITTI's and TUM's files."""
+LIKELY_UNITS = (1000, 1, 100, 256, 5000)  # per metre: millimetres, metres, centimetres, KITTI's and TUM's files
 
-SMALLEST_RANGE_M = 0.05
-"""A data set that ends before this was read in the wrong unit."""
+SMALLEST_RANGE_M = 0.05  # a data set that ends before this was read in the wrong unit
 
 FILES_TO_LOCATE = 2000
 FRAMES_TO_CHECK = 12

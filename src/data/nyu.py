@@ -14,31 +14,25 @@ from src.data.listing import ListedPairs
 KAGGLE_HANDLE = "soumikrakshit/nyu-depth-v2"
 KAGGLE_MOUNT = Path("/kaggle/input")
 KAGGLE_URL = "https://www.kaggle.com"
-INSIDE_KAGGLE = "KAGGLE_KERNEL_RUN_TYPE"
-"""The environment variable by which kagglehub recognises a Kaggle notebook."""
+INSIDE_KAGGLE = "KAGGLE_KERNEL_RUN_TYPE"  # the environment variable by which kagglehub recognises a Kaggle notebook
 
 UNITS_PER_M = {8: 255 / MAX_DEPTH_M, 16: 1000.0}
 """8-bit training depth where 255 is 10 m; 16-bit test depth in millimetres."""
 
-BORDER_PX = (5, 5, 6, 7)
-"""White in the photo and in-painted in the depth: top, bottom, left, right of a 640x480 frame."""
+BORDER_PX = (5, 5, 6, 7)  # white in the photo and in-painted in the depth: top, bottom, left, right of a 640x480 frame
 
 FRAME_FOLDERS = ("nyu2_train", "nyu2_test")
-DEEPEST = 5
-"""Levels from /kaggle/input down to the csv files: datasets, soumikrakshit, nyu-depth-v2, nyu_data, data."""
+DEEPEST = 5  # levels from /kaggle/input down to the csv files: datasets, soumikrakshit, nyu-depth-v2, nyu_data, data
 
-MOST_ENTRIES = 100
-"""A larger folder holds the frames of another data set, and listing all such folders takes minutes."""
+MOST_ENTRIES = 100  # a larger folder holds the frames of another data set, and listing all such folders takes minutes
 
 REQUEST_TIMEOUT_S = 5.0
-REACH_TIMEOUT_S = 8.0
-"""Limits also the look-up of the host name, which no timeout of a request does."""
+REACH_TIMEOUT_S = 8.0  # limits also the look-up of the host name, which no timeout of a request does
 
 STALL_TIMEOUT_S = 600.0
 """Attaching inside Kaggle writes nothing, and hashing a large partial download nothing for minutes."""
 
-POLL_S = 8.0
-"""Between two measurements of the cache, each of which may count 101,000 files."""
+POLL_S = 8.0  # between two measurements of the cache, each of which may count 101,000 files
 
 
 def find_nyu(folder: Path) -> Path | None:

@@ -27,11 +27,9 @@ from src.data.allowance import Allowance, NoValidDepth
 from src.data.frame import common_size, place, shrink_depth, shrink_image
 from src.data.workers import worker_errors
 
-FORMAT = 3
-"""Part of the cache key: increase it when the stored arrays change."""
+FORMAT = 3  # part of the cache key: increase it when the stored arrays change
 
-STALE_S = 24 * 3600
-"""Age of an unfinished pack whose run must have been killed."""
+STALE_S = 24 * 3600  # age of an unfinished pack whose run must have been killed
 
 LEVELS = 65535
 """Depth is stored in steps of max_depth_m / LEVELS: 0.15 mm for 10 m. 0 is invalid."""

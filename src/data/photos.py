@@ -22,8 +22,7 @@ PHOTO_SUFFIXES |= HEIF_SUFFIXES if "HEIF" in FORMATS else set()
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 )
-SMALLEST_PX = 16
-"""Shortest side of a photo that shows anything."""
+SMALLEST_PX = 16  # shortest side of a photo that shows anything
 
 DIAGONAL_MM = math.hypot(36, 24)
 """Of the film that a "35 mm equivalent" focal length refers to (CIPA DCG-001)."""

@@ -26,17 +26,13 @@ class Survey:
     frames: int = 0
     scenes: Counter[str] = field(default_factory=Counter)
     encodings: Counter[str] = field(default_factory=Counter)
-    sizes_px: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """(width, height)."""
-    valid: float = 0.0
-    """Share of valid pixels."""
+    sizes_px: Counter[tuple[int, int]] = field(default_factory=Counter)  # (width, height)
+    valid: float = 0.0  # share of valid pixels
     depth_m: dict[str, float] = field(default_factory=dict)
     mean_map_m: NDArray[np.float64] = field(default_factory=lambda: np.full((GRID, GRID), np.nan))
     """Mean depth in each part of the picture, (4, 4), top row first; NaN where nothing is valid."""
-    heights_m: list[float] = field(default_factory=list)
-    """Camera heights in the frames that show the floor."""
-    problems: list[str] = field(default_factory=list)
-    """One line per unreadable or suspicious frame."""
+    heights_m: list[float] = field(default_factory=list)  # camera heights in the frames that show the floor
+    problems: list[str] = field(default_factory=list)  # one line per unreadable or suspicious frame
 
 
 def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter) -> Survey:

@@ -12,13 +12,11 @@ from torch.utils.data import get_worker_info
 
 from src.conventions import UserError
 
-GRACE_S = 60
-"""A worker that gets SIGTERM ends after this time."""
+GRACE_S = 60  # a worker that gets SIGTERM ends after this time
 
 ADVICE = "Take fewer workers, or --workers 0; in a container, more shared memory (docker run --shm-size=2g)."
 
-WORKER_ERROR = r"DataLoader worker \(pid[^.]*|unable to [^:]*(shared memory|</torch_).*"
-"""In the messages of torch 2."""
+WORKER_ERROR = r"DataLoader worker \(pid[^.]*|unable to [^:]*(shared memory|</torch_).*"  # in the messages of torch 2
 
 
 def share_batch(batch: Any) -> Any:

@@ -22,8 +22,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from src.conventions import MAX_DEPTH_M, MIN_DEPTH_M
 
 EIGEN_SIZE_PX = (480, 640)
-EIGEN_CROP_PX = (45, 471, 41, 601)
-"""Rows 45 to 471 and columns 41 to 601 of a 480x640 frame, the ends left out."""
+EIGEN_CROP_PX = (45, 471, 41, 601)  # rows 45 to 471 and columns 41 to 601 of a 480x640 frame, the ends left out
 
 Measures = dict[str, float]
 

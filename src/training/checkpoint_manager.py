@@ -15,8 +15,7 @@ from src.training.state import State
 
 NEWEST, PREVIOUS, BEST, DAMAGED = "last.pt", "previous.pt", "best.pt", "damaged.pt"
 
-STOP = 2
-"""A process's request: 0 nothing, 1 to save, from 2 on to save and stop, 2 plus the signal's number."""
+STOP = 2  # a process's request: 0 nothing, 1 to save, from 2 on to save and stop, 2 plus the signal's number
 
 T = TypeVar("T")
 

@@ -19,14 +19,12 @@ from src.training import distributed
 from src.training.losses import Loss, make_target, masked_mean
 from src.training.state import State
 
-READ_LOSS_BATCHES = 20
-"""How often the host reads the mean loss: a read waits for the device."""
+READ_LOSS_BATCHES = 20  # how often the host reads the mean loss: a read waits for the device
 
 MAX_SKIPPED_STEPS = 25
 """In a row; then the run ends. fp16's scale, halved from 2^16, reaches `MIN_SCALE` after 16."""
 
-MIN_SCALE = 1.0
-"""Of fp16's loss scaler, which would else reach 0 and be divided by."""
+MIN_SCALE = 1.0  # of fp16's loss scaler, which would else reach 0 and be divided by
 
 
 class Units(NamedTuple):

@@ -8,8 +8,7 @@ from torch import Tensor
 Average = Callable[[Tensor], Tensor] | None
 """Averages a count over all processes that train together: then the mean of their losses is the whole batch's loss."""
 
-Loss = Callable[..., Tensor]
-"""(prediction, target, valid), each (B, 1, H, W), and optionally an `Average` -> a scalar."""
+Loss = Callable[..., Tensor]  # (prediction, target, valid), each (B, 1, H, W), and optionally an `Average` -> a scalar
 
 
 def make_target(depth_m: Tensor, valid: Tensor, kind: str, max_depth_m: float) -> Tensor:
