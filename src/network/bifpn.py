@@ -1,7 +1,5 @@
 """Parallel BiFPN decoder blocks: encoder features are fused across scales and unfolded to the output size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The whole network: encoder, three BiFPN decoders, image residual, inception, two separable blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The pretrained encoder: any EfficientNet of timm, with its own normalisation."""
 
-from __future__ import annotations
-
 import difflib
 import re
 
@@ -77,7 +75,7 @@ class Encoder(nn.Module):
             return []
         return [self.body.conv_stem, self.body.bn1, *list(self.body.blocks)[: self._frozen_stages]]  # type: ignore[list-item, arg-type]
 
-    def train(self, mode: bool = True) -> Encoder:
+    def train(self, mode: bool = True) -> "Encoder":
         """Enter training, but for frozen stages and batch norms that keep their statistics."""
         super().train(mode)
         for module in self.modules():

@@ -1,7 +1,5 @@
 """The two small convolution blocks that everything after the encoder is made of."""
 
-from __future__ import annotations
-
 from torch import nn
 
 

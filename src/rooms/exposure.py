@@ -1,7 +1,5 @@
 """The camera's exposure: from light to the bytes of a photo."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -57,8 +55,7 @@ class Exposure:
         padded = np.pad(light, ((0, 0), (0, 0), (1, 1)), mode="edge")
         light = light * (1 - 2 * self.blur) + (padded[:, :, 2:] + padded[:, :, :-2]) * self.blur
         # The root is the gamma, the shoulder compresses highlights, the S curve adds contrast.
-        tone = np.sqrt(light * 1.5 / (light + 0.5))
-        tone = np.minimum(tone, 1)
+        tone = np.minimum(np.sqrt(light * 1.5 / (light + 0.5)), 1)
         tone += self.contrast * tone * (tone * (3 - 2 * tone) - 1)
         tone = (tone - np.float32(self.black)) * np.float32(1 / (self.white - self.black))
         tone += self.grain * _gaussian_noise(light.shape, self.seed)

@@ -1,7 +1,5 @@
 """Furniture on the floor, mostly with its back at a wall. Each function draws one piece."""
 
-from __future__ import annotations
-
 from src.rooms.parts import BLACK, STEEL, WHITE, block, cupboards, disc, framed, items, legs, row, shifted, turned
 from src.rooms.raycast import Box
 from src.rooms.textures import Material, Rng, Span, fabric, mirror_glass, pick, stone, tiles, uniform, wood
@@ -45,8 +43,7 @@ def table(rng: Rng) -> list[Box]:
     boxes = [*legs(surface, w, d, h - 0.02), block(surface, w, (0, d), (h - 0.04, h))]
     boxes += items(rng, w * 0.9, (0.1, d - 0.1), h, 0.3)
     if not low and rng.random() < 0.7:
-        seat, back = chair(rng), uniform(rng, 0.15, 0.5)
-        count = int(w / 0.7)
+        seat, back, count = chair(rng), uniform(rng, 0.15, 0.5), int(w / 0.7)
         xs = [((k + 0.5) / count - 0.5) * w for k in range(count)]
         boxes += [turned(box, x, d + back) for x in xs for box in seat]
     return boxes
@@ -169,8 +166,7 @@ def island(rng: Rng) -> list[Box]:
     ]
     if jut > 0.2:
         seat = _swivel(rng)
-        for x in row(count, 0.6):
-            boxes += [shifted(box, x, -jut - 0.35) for box in seat]
+        boxes += [shifted(box, x, -jut - 0.35) for x in row(count, 0.6) for box in seat]
     return boxes
 
 

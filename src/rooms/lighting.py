@@ -1,7 +1,5 @@
 """Light in a room: lamps, shadows, mirrors; a photo and its exact depth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

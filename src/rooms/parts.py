@@ -1,7 +1,5 @@
 """Parts of furniture. In the frame of a piece, x = 0 is its middle, y = 0 its back, z = 0 the floor."""
 
-from __future__ import annotations
-
 from src.rooms.raycast import Box, Shape
 from src.rooms.textures import RGB, Material, Rng, Span, paint, pick, uniform, wood
 

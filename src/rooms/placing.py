@@ -1,7 +1,5 @@
 """Places for furniture: at a wall or anywhere, without overlaps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

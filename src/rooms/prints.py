@@ -1,7 +1,5 @@
 """One picture of overlapping shapes, for all surfaces that are printed or woven."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -4,8 +4,6 @@ World: metres, x and y along the floor, z up, the room's inner corner at the ori
 belongs to an upright box, or to a cylinder or an ellipsoid that fills one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.conventions import Intrinsics
-from src.rooms.kernels.compilation import Doubles, Floats, Vec3
+from src.rooms.kernels.compilation import Floats, Vec3
 from src.rooms.kernels.solids import SHAPES, Solids
 from src.rooms.kernels.surfaces import PATTERNS, Materials
 from src.rooms.kernels.tracing import trace_pixels
@@ -55,7 +53,7 @@ class Piece:
         """The bounds along the axes of the world."""
         return world_bounds(self.hull, self.origin, self.yaw_deg)
 
-    def moved(self, origin: Vec3, yaw_deg: float) -> Piece:
+    def moved(self, origin: Vec3, yaw_deg: float) -> "Piece":
         """Return the piece at another pose; the hull, which is slow to compute, stays valid."""
         piece = replace(self, origin=origin, yaw_deg=yaw_deg)
         vars(piece)["hull"] = self.hull
@@ -101,14 +99,12 @@ class Camera:
 def pack_solids(pieces: Sequence[Piece], dtype: type = np.float64) -> Solids:
     """Write pieces as arrays for the kernels, their boxes numbered in order."""
     boxes = [box for piece in pieces for box in piece.boxes]
-    bounds = [(piece.hull.low, piece.hull.high, *piece.bounds) for piece in pieces]
-    hulls: Doubles = np.array(bounds, dtype).reshape(-1, 2, 2, 3)
     return Solids(
         np.array([(box.low, box.high) for box in boxes], dtype).reshape(-1, 2, 3),
         np.array([SHAPES.index(box.shape) for box in boxes], np.int64),
         np.array([(*cos_sin(piece.yaw_deg), *piece.origin) for piece in pieces], dtype).reshape(-1, 5),
-        np.ascontiguousarray(hulls[:, 0]),
-        np.ascontiguousarray(hulls[:, 1]),
+        np.array([(piece.hull.low, piece.hull.high) for piece in pieces], dtype).reshape(-1, 2, 3),
+        np.array([piece.bounds for piece in pieces], dtype).reshape(-1, 2, 3),
         np.cumsum([len(piece.boxes) for piece in pieces], dtype=np.int64),
     )
 

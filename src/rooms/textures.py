@@ -4,8 +4,6 @@ A seed must give the same bytes on every machine, so numbers come only from what
 sqrt, comparisons, floor and integers. The last bits of sines, powers and matrix products depend on the processor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeVar
 

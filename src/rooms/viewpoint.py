@@ -1,7 +1,5 @@
 """Camera positions and directions, distributed as in photos that people take."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

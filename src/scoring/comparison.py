@@ -1,7 +1,5 @@
 """Several runs in one table, and the conclusion that its figures allow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -3,8 +3,6 @@
 **Raises**: UserError from each function that writes a file, when the file cannot be written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path

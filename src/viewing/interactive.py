@@ -1,7 +1,5 @@
 """Interactive plotly figures: a depth map that shows metres under the cursor, and a point cloud to rotate."""
 
-from __future__ import annotations
-
 import base64
 import io
 

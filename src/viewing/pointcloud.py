@@ -1,7 +1,5 @@
 """Point clouds from depth maps, and PLY files for MeshLab and Blender."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import NamedTuple

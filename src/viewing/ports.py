@@ -1,7 +1,5 @@
 """Check ports before a server starts, so that a taken one is reported before anything slow."""
 
-from __future__ import annotations
-
 import socket
 
 from src.conventions import UserError

@@ -3,8 +3,6 @@
 **Source**: https://rerun.io/docs; the viewer comes with `rerun-sdk`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path

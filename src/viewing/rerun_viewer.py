@@ -1,7 +1,5 @@
 """Show a Rerun recording: in Rerun's own window, or served to a browser on this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import subprocess

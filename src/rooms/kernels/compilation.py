@@ -5,8 +5,6 @@ sqrt, comparisons, floor and integers. numba neither reorders them nor fuses a m
 A Python number would turn float32 into float64: `F(2)` is a float32.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import tempfile

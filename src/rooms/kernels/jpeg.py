@@ -3,8 +3,6 @@
 A library's bytes differ between versions, so this is the format's arithmetic in a fixed order.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

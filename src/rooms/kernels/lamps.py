@@ -1,7 +1,5 @@
 """Shadows and light of a lamp."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

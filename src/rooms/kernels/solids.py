@@ -1,7 +1,5 @@
 """Rays against boxes, cylinders and ellipsoids, each in the frame of its piece."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

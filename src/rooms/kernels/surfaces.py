@@ -1,7 +1,5 @@
 """Materials at the points that rays meet: patterns of value noise, prints, normals."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

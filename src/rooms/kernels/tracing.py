@@ -1,7 +1,5 @@
 """The first surface along rays: through all pixels of a camera, or along any rays."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
