@@ -1,7 +1,8 @@
 """Fittings: pieces that hang on walls, and small pieces that stand on the floor. Each function draws one."""
 
+from src.rooms.kernels.solids import Shape
 from src.rooms.parts import STEEL, WHITE, block, disc, framed, items
-from src.rooms.raycast import Box, Shape
+from src.rooms.raycast import Box
 from src.rooms.textures import Material, Rng, fabric, mirror_glass, paint, pick, printed, uniform, wood
 
 

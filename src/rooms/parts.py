@@ -1,6 +1,7 @@
 """Parts of furniture. In the frame of a piece, x = 0 is its middle, y = 0 its back, z = 0 the floor."""
 
-from src.rooms.raycast import Box, Shape
+from src.rooms.kernels.solids import Shape
+from src.rooms.raycast import Box
 from src.rooms.textures import RGB, Material, Rng, Span, paint, pick, uniform, wood
 
 WHITE: tuple[RGB, RGB] = (0.8, 0.8, 0.78), (0.65, 0.65, 0.63)

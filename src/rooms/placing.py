@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from src.rooms.kernels.compilation import Vec3
-from src.rooms.kernels.tracing import overlaps_any
 from src.rooms.raycast import Box, Piece, world_bounds
 from src.rooms.textures import Rng, uniform
 
@@ -42,5 +41,6 @@ def place_piece(
 
 def is_free(bounds: Bounds, taken: ArrayLike) -> bool:
     """Tell whether bounds keep a gap from N others, (N, 2, 3)."""
-    occupied = np.asarray(taken, np.float64).reshape(-1, 2, 3)
-    return not overlaps_any(np.array(bounds, np.float64), occupied, GAP_M)
+    lows, highs = np.asarray(taken, np.float64).reshape(-1, 2, 3).swapaxes(0, 1)
+    low, high = np.array(bounds)
+    return bool(((low >= highs + GAP_M) | (lows >= high + GAP_M)).any(axis=1).all())

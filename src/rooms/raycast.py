@@ -8,20 +8,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.conventions import Intrinsics
 from src.rooms.kernels.compilation import Floats, Vec3
-from src.rooms.kernels.solids import SHAPES, Solids
+from src.rooms.kernels.solids import SHAPES, Shape, Solids
 from src.rooms.kernels.surfaces import PATTERNS, Materials
 from src.rooms.kernels.tracing import trace_pixels
 from src.rooms.prints import mipmap
 from src.rooms.textures import LATTICE, Material
-
-Shape = Literal["box", "cylinder", "ellipsoid"]
 
 
 class Box(NamedTuple):

@@ -5,16 +5,15 @@ sqrt, comparisons, floor and integers. The last bits of sines, powers and matrix
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.rooms.kernels.surfaces import LATTICE_SIDE
+from src.rooms.kernels.surfaces import LATTICE_SIDE, Pattern
 
 RGB = tuple[float, float, float]
 Span = tuple[float, float]
-Pattern = Literal["plain", "noise", "wood", "boards", "stripes", "checks", "tiles", "print"]
 Rng = np.random.Generator
 T = TypeVar("T")
 

@@ -1,13 +1,14 @@
 """Materials at the points that rays meet: patterns of value noise, prints, normals."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from src.rooms.kernels.compilation import Doubles, F, Floats, Integers, compiled
 from src.rooms.kernels.solids import Solids, corners, local_ray, surface_normal, to_local
 
-PATTERNS = "plain", "noise", "wood", "boards", "stripes", "checks", "tiles", "print"
+Pattern = Literal["plain", "noise", "wood", "boards", "stripes", "checks", "tiles", "print"]
+PATTERNS = get_args(Pattern)
 PLAIN, NOISE, WOOD, BOARDS, STRIPES, CHECKS, TILES, PRINT = range(8)
 
 LATTICE_SIDE = 256
@@ -157,11 +158,7 @@ def sample_surfaces(
     count = len(number)
     albedo, normal = np.zeros((3, count), np.float32), np.zeros((3, count), np.float32)
     extra, lattice = np.zeros((3, count), np.float32), materials.lattice
-    owner = np.empty(len(solids.shapes), np.int64)
-    first = 0
-    for k in range(len(solids.ends)):
-        owner[first : solids.ends[k]] = k
-        first = solids.ends[k]
+    owner = np.searchsorted(solids.ends, np.arange(len(solids.shapes)), side="right")
     for i in range(count):
         box = number[i]
         if box < 0:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.rooms.kernels.compilation import Doubles, F, Floats, Vec3, compiled
+from src.rooms.kernels.compilation import F, Floats, Vec3, compiled
 from src.rooms.kernels.solids import BOX, Solids, corners, intersect, intersect_box, invert, local_ray, rotate, to_local
 
 NEAR_M = 0.02
@@ -59,22 +59,20 @@ def trace_pixels(
     for k in range(len(solids.ends)):
         pose, end = solids.poses[k], solids.ends[k]
         origin = to_local(pose, eye)
-        right, down = rotate(pose, axes[0]), rotate(pose, axes[1])
-        forward = rotate(pose, axes[2])
+        right, down, forward = turned_axes = rotate(pose, axes[0]), rotate(pose, axes[1]), rotate(pose, axes[2])
         low, high = corners(solids.hulls, k)
-        box_in_image = project_box(low, high, origin, (right, down, forward), lens, height, width)
-        first_row, last_row, first_column, last_column = box_in_image
-        if first_row < last_row and first_column < last_column:
+        first_row, last_row, first_column, end_column = project_box(low, high, origin, turned_axes, lens, height, width)
+        if first_row < last_row and first_column < end_column:
             for axis in range(3):
                 for row in range(first_row, last_row):
                     ray = F((row - cy) / fy * down[axis] + forward[axis])
-                    for column in range(first_column, last_column):
+                    for column in range(first_column, end_column):
                         inverses[axis, row, column] = invert(F((column - cx) / fx * right[axis]) + ray)
             for box in range(start, end):
                 (low, high), shape = corners(solids.corners, box), solids.shapes[box]
-                top, bottom, left, stop = project_box(low, high, origin, (right, down, forward), lens, height, width)
+                top, bottom, left, stop = project_box(low, high, origin, turned_axes, lens, height, width)
                 # Rounding may move a box one pixel out of its hull, where no rays have been computed.
-                left, stop = max(left, first_column), max(first_column, min(stop, last_column))
+                left, stop = max(left, first_column), max(first_column, min(stop, end_column))
                 for row in range(max(top, first_row), min(bottom, last_row)):
                     x, y, z = inverses[0, row, left:stop], inverses[1, row, left:stop], inverses[2, row, left:stop]
                     nearest, first = depth_m[row, left:stop], number[row, left:stop]
@@ -115,15 +113,3 @@ def trace_rays(solids: Solids, starts: Floats, rays: Floats) -> tuple[Floats, ND
                         distance[i], number[i] = near, box
             first = solids.ends[k]
     return distance, number
-
-
-@compiled
-def overlaps_any(bounds: Doubles, taken: Doubles, gap: float) -> bool:
-    """Tell whether a box (2, 3) is closer than a gap to any of others (N, 2, 3)."""
-    for k in range(len(taken)):
-        apart = False
-        for axis in range(3):
-            apart |= bounds[0, axis] >= taken[k, 1, axis] + gap or taken[k, 0, axis] >= bounds[1, axis] + gap
-        if not apart:
-            return True
-    return False
