@@ -23,8 +23,7 @@ class DepthNet(nn.Module):
     """Estimate depth from one photo.
 
     **Shape**: (B, 3, H, W) -> (B, 1, H/4, W/4); H and W multiples of 32, 224 in training.
-    **Units**: RGB as uint8 in [0, 255] or float in [0, 1] -> depth in [0, 6], near 0, far 1
-    (times 10 m under the metric target).
+    **Units**: RGB as uint8 in [0, 255] or float in [0, 1] -> depth in [0, 6]; under the metric target, 1 is 10 m.
     **Raises**: ValueError when the sides are no multiples of 32.
     """
 
@@ -97,12 +96,8 @@ def summarize(network: DepthNet) -> list[Part]:
     network.train(training)
     counts = counter.get_flop_counts()
     whole = type(network).__name__
-    parts = [
-        Part(
-            name,
-            sum(parameter.numel() for parameter in part.parameters()),
-            sum(counts.get(f"{whole}.{name}", {}).values()) // 2,
-        )
-        for name, part in network.named_children()
-    ]
+    parts = []
+    for name, part in network.named_children():
+        macs = sum(counts.get(f"{whole}.{name}", {}).values()) // 2
+        parts.append(Part(name, sum(parameter.numel() for parameter in part.parameters()), macs))
     return [*parts, Part("total", sum(p.parameters for p in parts), sum(p.macs for p in parts))]

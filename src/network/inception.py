@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from src.network.separable import ConvNorm
 
-BRANCHES = (((1, 1),), ((3, 3),), ((1, 3), (3, 1)), ((1, 5), (5, 1)))
+BRANCHES = ((1, 1),), ((3, 3),), ((1, 3), (3, 1)), ((1, 5), (5, 1))
 """The kernels of each branch: a point, a square, and two crosses of one stroke each way, small and large."""
 
 REDUCED = 24
