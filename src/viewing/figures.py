@@ -59,8 +59,7 @@ def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> No
         axes[0].imshow(row.image, aspect="auto")
         _show_depth(axes[1], _mask_unknown(row.truth), vmax)
         _add_colour_bar(_show_depth(axes[2], prediction, vmax), axes[2], unit)
-        error_image = axes[3].imshow(error, cmap=ERROR_COLOURS, vmin=0, vmax=MAX_ERROR, aspect="auto")
-        _add_colour_bar(error_image, axes[3], unit)
+        _add_colour_bar(_show_depth(axes[3], error, MAX_ERROR, ERROR_COLOURS), axes[3], unit)
     _set_titles(grid[0], ("photo", "truth", "prediction", "absolute error"))
     _save(figure, path)
 
@@ -112,9 +111,8 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     for axes, curves in zip(row, charts.values(), strict=True):
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(curves)))
         # Lines differ in dash and marker too, so that they can be told apart in grey.
-        for curve, colour, dash, marker in zip(
-            curves, colours, cycle(("-", "--", "-.", ":")), cycle("os^Dv"), strict=False
-        ):
+        styles = zip(colours, cycle(("-", "--", "-.", ":")), cycle("os^Dv"), strict=False)
+        for curve, (colour, dash, marker) in zip(curves, styles, strict=False):
             axes.plot(curve.epochs, curve.values, dash, color=colour, marker=marker, markersize=4, label=curve.name)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -133,8 +131,7 @@ def draw_depth(
     row = figure.subplots(1, columns, squeeze=False, subplot_kw=NO_TICKS)[0]
     if photo is not None:
         row[0].imshow(_preview(photo))
-    depth_image = _show_depth(row[-1], _preview(depth), scale_max(depth), aspect="equal")
-    _add_colour_bar(depth_image, row[-1], unit)
+    _add_colour_bar(_show_depth(row[-1], _preview(depth), scale_max(depth), aspect="equal"), row[-1], unit)
     _save(figure, path)
 
 
@@ -177,8 +174,10 @@ def _resize_nearest(depth: NDArray[np.float32], shape: tuple[int, ...]) -> NDArr
     return depth[rows[:, None], columns]
 
 
-def _show_depth(axes: Axes, depth: NDArray[np.float32], vmax: float, aspect: Any = "auto") -> AxesImage:
-    return axes.imshow(depth, cmap=DEPTH_COLOURS, vmin=0, vmax=vmax, aspect=aspect)
+def _show_depth(
+    axes: Axes, depth: NDArray[np.float32], vmax: float, colours: Any = DEPTH_COLOURS, aspect: Any = "auto"
+) -> AxesImage:
+    return axes.imshow(depth, cmap=colours, vmin=0, vmax=vmax, aspect=aspect)
 
 
 def _add_colour_bar(image: AxesImage, axes: Axes | list[Axes], unit: str) -> None:

@@ -21,9 +21,7 @@ PHOTO_SIDE_PX = 640
 VIEWPOINT = 0.15, -0.5, 0.2
 """First view of the cloud: right of, ahead of and above the camera, in units of the cloud's median distance."""
 
-GRID = "rgb(160, 160, 160)"
-UNKNOWN = "rgb(191, 191, 191)"
-TRANSPARENT = "rgba(0, 0, 0, 0)"
+GRID, UNKNOWN, TRANSPARENT = "rgb(160, 160, 160)", "rgb(191, 191, 191)", "rgba(0, 0, 0, 0)"
 
 STYLE = {
     "template": "none",
@@ -46,10 +44,7 @@ def depth_figure(image: NDArray[np.uint8], depth_m: NDArray[np.float32]) -> go.F
     known_m = np.where(depth_m > 0, depth_m, np.nan)[first::stride, first::stride]
     heatmap = go.Heatmap(
         z=known_m.astype(np.float32),
-        x0=first,
-        dx=stride,
-        y0=first,
-        dy=stride,
+        **{"x0": first, "dx": stride, "y0": first, "dy": stride},
         zmin=0,
         zmax=float(np.nanpercentile(known_m, 99.5)) if np.isfinite(known_m).any() else 1.0,
         colorscale=[(x, "rgb({}, {}, {})".format(*DEPTH_COLOURS(x, bytes=True)[:3])) for x in np.linspace(0, 1, 33)],
@@ -82,28 +77,17 @@ def cloud_figure(cloud: Cloud) -> go.Figure:
     shown = np.linspace(0, count - 1, min(count, MAX_POINTS)).astype(int)
     points_m = cloud.points_m[shown].T[[0, 2, 1]] * np.array([[1], [1], [-1]], dtype=np.float32)
     right, ahead, up = points_m
-    scatter = go.Scatter3d(
-        x=right,
-        y=ahead,
-        z=up,
-        mode="markers",
-        marker={"size": 3, "color": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in cloud.colours[shown]]},
-        hovertemplate="%{y:.2f} m<extra></extra>",
-    )
+    marker = {"size": 3, "color": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in cloud.colours[shown]]}
+    hover = "%{y:.2f} m<extra></extra>"
+    scatter = go.Scatter3d(x=right, y=ahead, z=up, mode="markers", marker=marker, hovertemplate=hover)
     # The axes include the camera, at 0; this also gives a cloud without points a range.
     ranges = np.stack([points_m.min(axis=1, initial=0), points_m.max(axis=1, initial=0)], axis=1)
     spans = np.maximum(ranges[:, 1] - ranges[:, 0], 1e-3)
     centre, scale = ranges.mean(axis=1), spans.max()
     median_m = float(np.median(ahead)) if count else 1.0
-    scene = {
-        "aspectmode": "manual",
-        "aspectratio": _xyz(spans / scale),
-        "camera": {
-            "eye": _xyz((np.array(VIEWPOINT) * median_m - centre) / scale),
-            "center": _xyz((np.array([0, median_m, 0]) - centre) / scale),
-            "up": _xyz((0, 0, 1)),
-        },
-    }
+    eye, target = (np.array(VIEWPOINT) * median_m - centre) / scale, (np.array([0, median_m, 0]) - centre) / scale
+    camera = {"eye": _xyz(eye), "center": _xyz(target), "up": _xyz((0, 0, 1))}
+    scene = {"aspectmode": "manual", "aspectratio": _xyz(spans / scale), "camera": camera}
     style = {"title": "", "ticksuffix": " m", "dtick": 1, "gridcolor": GRID, "zerolinecolor": GRID}
     for name, limits in _xyz(ranges).items():
         scene[f"{name}axis"] = {**style, "range": tuple(limits), "showbackground": False, "showspikes": False}

@@ -36,14 +36,9 @@ def make_cloud(
     stride = math.ceil(math.sqrt(depth_m.size / max_points))
     first = stride // 2
     depth = depth_m[first::stride, first::stride]
-    strided = Intrinsics(
-        camera.fx_px / stride,
-        camera.fy_px / stride,
-        (camera.cx_px - first) / stride,
-        (camera.cy_px - first) / stride,
-        depth.shape[1],
-        depth.shape[0],
-    )
+    lens = camera.fx_px, camera.fy_px, camera.cx_px - first, camera.cy_px - first
+    fx_px, fy_px, cx_px, cy_px = (length / stride for length in lens)
+    strided = Intrinsics(fx_px, fy_px, cx_px, cy_px, depth.shape[1], depth.shape[0])
     keep = (depth > 0) & ~is_edge(depth, strided)
     return Cloud(strided.unproject(depth)[keep], image[first::stride, first::stride][keep])
 

@@ -74,9 +74,8 @@ def write_recording(frames: Iterable[PredictedFrame], path: Path) -> int:
 
 def log_frame(stream: rr.RecordingStream, frame: PredictedFrame) -> tuple[float, float]:
     """Log a frame's photo, depth maps and clouds at the current time; return the clouds' extent."""
-    maps_m = {"prediction": frame.prediction_m}
-    if frame.truth_m is not None:
-        maps_m = {"truth": frame.truth_m, **maps_m}
+    maps_m = {} if frame.truth_m is None else {"truth": frame.truth_m}
+    maps_m["prediction"] = frame.prediction_m
     far_m = max(scale_max(depth_m) for depth_m in maps_m.values())
     clouds = [make_cloud(frame.image, depth_m, frame.camera, max_points=MAX_POINTS) for depth_m in maps_m.values()]
     width_m, depth_m = measure_extent(clouds)
@@ -88,14 +87,13 @@ def log_frame(stream: rr.RecordingStream, frame: PredictedFrame) -> tuple[float,
         image_plane_distance=far_m / 20,
     )
     for index, (name, map_m) in enumerate(maps_m.items()):
-        entity = f"world/{name}"
         centre_m = SPACING * width_m * (index - (len(clouds) - 1) / 2)
-        stream.log(entity, rr.Transform3D(translation=[centre_m, 0, 0]))
+        stream.log(f"world/{name}", rr.Transform3D(translation=[centre_m, 0, 0]))
         log_cloud(stream, name, clouds[index], frame.camera)
-        stream.log(f"{entity}/camera", pinhole)
+        stream.log(f"world/{name}/camera", pinhole)
         known_m = np.where(map_m > 0, map_m, np.nan).astype(np.float32)
         depth_image = rr.DepthImage(known_m, meter=1.0, colormap=DEPTH_COLOURS, depth_range=(far_m, 0))
-        stream.log(f"{entity}/camera/depth", depth_image)
+        stream.log(f"world/{name}/camera/depth", depth_image)
     # Not as JPEG: Rerun treats a series of JPEGs as a video, whose frames must all have one size.
     stream.log("world/prediction/camera/photo", rr.Image(frame.image))
     lines = [f"**{frame.title}**", f"Depth: colours from 0 to {far_m:.1f} m"]
@@ -136,17 +134,10 @@ def make_blueprint(names: Sequence[str], width_m: float, depth_m: float) -> rrb.
     """
     # Without the depth images: below a pinhole, Rerun would draw them as clouds too.
     contents = [f"+ world/{name}{part}" for name in names for part in ("", "/label", "/camera")]
-    scene = rrb.Spatial3DView(
-        origin="world",
-        name=" and ".join(names),
-        contents=contents,
-        line_grid=False,
-        eye_controls=rrb.EyeControls3D(
-            position=(0.0, -0.25 * width_m, -0.3 * depth_m),
-            look_target=(0.0, 0.0, 0.7 * depth_m),
-            eye_up=(0.0, -1.0, 0.0),
-        ),
-    )
+    position, target = (0.0, -0.25 * width_m, -0.3 * depth_m), (0.0, 0.0, 0.7 * depth_m)
+    eye = rrb.EyeControls3D(position=position, look_target=target, eye_up=(0.0, -1.0, 0.0))
+    title = " and ".join(names)
+    scene = rrb.Spatial3DView(origin="world", name=title, contents=contents, line_grid=False, eye_controls=eye)
     entities = {"photo": "prediction/camera/photo", **{name: f"{name}/camera/depth" for name in names}}
     if "truth" in names:
         entities["absolute error"] = "prediction/camera/error"

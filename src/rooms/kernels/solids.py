@@ -89,10 +89,11 @@ def intersect_round(low: Any, high: Any, origin: Any, inverse: Any, is_ellipsoid
 @compiled
 def intersect_box(low: Any, high: Any, origin: Any, inverse: Any) -> Any:
     """Find where a ray enters and leaves a box. **Source**: the slab method, Kay and Kajiya 1986."""
-    near_x, far_x = intersect_slab(low[0], high[0], origin[0], inverse[0])
-    near_y, far_y = intersect_slab(low[1], high[1], origin[1], inverse[1])
-    near, far = intersect_slab(low[2], high[2], origin[2], inverse[2])
-    return max(max(near_x, near_y), near), min(min(far_x, far_y), far)
+    near, far = intersect_slab(low[0], high[0], origin[0], inverse[0])
+    enters, leaves = intersect_slab(low[1], high[1], origin[1], inverse[1])
+    near, far = max(near, enters), min(far, leaves)
+    enters, leaves = intersect_slab(low[2], high[2], origin[2], inverse[2])
+    return max(near, enters), min(far, leaves)
 
 
 @compiled
