@@ -18,8 +18,7 @@ class Node(NamedTuple):
     inputs: tuple[str, ...]
 
 
-LEVELS = {"encoder_8": 8, "encoder_16": 16, "encoder_32": 32}
-"""The encoder's levels and their strides."""
+LEVELS = {"encoder_8": 8, "encoder_16": 16, "encoder_32": 32}  # the encoder's levels and their strides
 
 GRAPH = (
     Node("down_16", 16, ("encoder_16", "encoder_32")),

@@ -15,8 +15,7 @@ from src.network.encoder import Encoder
 from src.network.inception import Inception
 from src.network.separable import SeparableConv
 
-MEAN_INDOOR_DEPTH = 0.27
-"""Where the output starts: NYU's mean training depth, 2.7 m, in units of 10 m."""
+MEAN_INDOOR_DEPTH = 0.27  # where the output starts: NYU's mean training depth, 2.7 m, in units of 10 m
 
 
 class DepthNet(nn.Module):

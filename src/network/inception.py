@@ -8,8 +8,7 @@ from src.network.separable import ConvNorm
 BRANCHES = ((1, 1),), ((3, 3),), ((1, 3), (3, 1)), ((1, 5), (5, 1))
 """The kernels of each branch: a point, a square, and two crosses of one stroke each way, small and large."""
 
-REDUCED = 24
-"""Channels of each branch after the 1x1 that opens it."""
+REDUCED = 24  # channels of each branch after the 1x1 that opens it
 
 
 class Inception(nn.Module):

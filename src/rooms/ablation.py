@@ -8,9 +8,7 @@ from src.rooms.lighting import Room
 from src.rooms.raycast import Box, Piece
 from src.rooms.textures import Material
 
-CLUTTER_M = 0.35
-"""Boxes smaller than this along all sides are clutter: books, bottles, handles, switches."""
-
+CLUTTER_M = 0.35  # boxes smaller than this along all sides are clutter: books, bottles, handles, switches
 PERFECT = Exposure(brightness=0.09, balance=(1, 1, 1), vignetting=0, contrast=0.6, blur=0, grain=0, seed=0)
 """True colours, no blur, no noise, no compression."""
 

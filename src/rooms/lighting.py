@@ -24,9 +24,7 @@ CORNER_SHADE = 0.35
 HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35
 """A point this far behind its surroundings loses this share of ambient light, and half of it of a lamp's."""
 
-PROJECTOR_M = 0.075
-"""A Kinect's projector is this far right of the camera: what it cannot reach has no depth."""
-
+PROJECTOR_M = 0.075  # a Kinect's projector is this far right of the camera: what it cannot reach has no depth
 KINECT_NEAR_M = 0.5
 
 

@@ -11,8 +11,7 @@ from src.rooms.textures import Rng, uniform
 
 Bounds = tuple[Vec3, Vec3]
 
-GAP_M = 0.005
-"""Between furniture and walls, and between two pieces."""
+GAP_M = 0.005  # between furniture and walls, and between two pieces
 
 
 def place_piece(

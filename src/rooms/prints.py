@@ -6,9 +6,7 @@ import numpy as np
 
 from src.rooms.kernels.surfaces import Mipmap
 
-SIDE_PX = 512
-"""Side of the picture, which repeats; a power of two."""
-
+SIDE_PX = 512  # side of the picture, which repeats; a power of two
 LEAVES = 2500
 RADII_PX = 2, 100
 

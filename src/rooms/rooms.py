@@ -20,9 +20,7 @@ from src.rooms.textures import Material, Rng, pick, tiles, uniform, wall
 from src.rooms.themes import FREE, THEMES, Draw
 from src.rooms.viewpoint import HEIGHT_M, choose_camera, clearance
 
-VERSION = 6
-"""Increase it when a seed gives other bytes than before: caches and published figures depend on it."""
-
+VERSION = 6  # increase it when a seed gives other bytes than before: caches and published figures depend on it
 MOST_PIECES = 60
 
 

@@ -13,15 +13,9 @@ from src.rooms.placing import Bounds, is_free
 from src.rooms.raycast import Camera, Piece, camera_rays, pack_solids
 from src.rooms.textures import Rng, pick, uniform
 
-DEPTH_SHARE = 0.3, 0.9
-"""Wanted median depth of a view, as a share of the room's mean side."""
-
-FURNITURE_SHARE = 0.45, 1.0
-"""Wanted share of a view that furniture fills."""
-
-CLOSE_M = 0.7
-"""At most a tenth of a view should be nearer than this."""
-
+DEPTH_SHARE = 0.3, 0.9  # wanted median depth of a view, as a share of the room's mean side
+FURNITURE_SHARE = 0.45, 1.0  # wanted share of a view that furniture fills
+CLOSE_M = 0.7  # at most a tenth of a view should be nearer than this
 HEIGHT_M = 0.94, 1.38
 """Camera height; the middle is likelier. A network learns from it to read metres off the floor.
 
@@ -29,11 +23,8 @@ NYU's was 1.13 to 1.48 m (`scripts/inspect_data.py`). With that height, predicti
 most; with this one, the middle of NYU's held-out training frames is predicted 3 % too near, where AbsRel is least.
 """
 
-TARGET_HEIGHT_M = 0.2, 1.0
-"""Height of the point that is looked at. The camera is tilted half of the way down to it."""
-
-PREVIEW = NYU_INTRINSICS.resized(16, 12)
-"""A camera with few rays, to judge a view by."""
+TARGET_HEIGHT_M = 0.2, 1.0  # height of the point that is looked at. The camera is tilted half of the way down to it.
+PREVIEW = NYU_INTRINSICS.resized(16, 12)  # a camera with few rays, to judge a view by
 
 
 def clearance(eye: Vec3, *, up_to: float) -> Bounds:

@@ -11,9 +11,7 @@ from PIL import Image
 from src.viewing.figures import DEPTH_COLOURS
 from src.viewing.pointcloud import Cloud
 
-MAX_POINTS = 30_000
-"""With more, a phone rotates the cloud in jerks."""
-
+MAX_POINTS = 30_000  # with more, a phone rotates the cloud in jerks
 DEPTH_SIDE_PX = 320
 PHOTO_SIDE_PX = 640
 """Longest sides in the figure: the network predicts no finer depth, and a page or notebook stays small."""

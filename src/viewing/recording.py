@@ -28,8 +28,7 @@ MAX_POINTS = 100_000
 SHADING: dict[str, Any] = {"point_shading": "flat"} if hasattr(rr.components, "PointShading") else {}
 """Points without dark rims, which form patterns on walls; Rerun before 0.41 has no such option."""
 
-SPACING = 1.08
-"""Distance between the two clouds, in widths of a cloud."""
+SPACING = 1.08  # distance between the two clouds, in widths of a cloud
 
 
 class PredictedFrame(NamedTuple):

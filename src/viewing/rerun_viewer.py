@@ -12,8 +12,7 @@ import rerun_cli  # type: ignore[import-untyped]
 
 from src.conventions import UserError
 
-HOST = "127.0.0.1"
-"""Recordings show people's homes: only this machine is served."""
+HOST = "127.0.0.1"  # recordings show people's homes: only this machine is served
 
 
 def open_window(path: Path) -> None:

@@ -25,8 +25,7 @@ Vec3 = tuple[float, float, float]
 
 F = np.float32
 
-TINY = 1e-9
-"""Avoids a division by zero for a ray along a face; a millionth of a millimetre."""
+TINY = 1e-9  # avoids a division by zero for a ray along a face; a millionth of a millimetre
 
 
 def prepare_cache(sources: Path, parents: Sequence[Path]) -> Path | None:

@@ -11,14 +11,9 @@ from src.rooms.kernels.surfaces import Surfaces
 SHADOW_END = 0.998
 """A shadow's caster lies before this share of the way from the lamp, so that no surface shades itself."""
 
-MARGIN = 1e-3
-"""Widens the bounds of shadows, so that rounding loses none of a shadow."""
-
-LAMP_SIZE_M2 = 0.6
-"""Softens the inverse square near a lamp, which is not a point."""
-
-CHUNK = 256
-"""Adjacent points that are tested together against the bounds of a piece's shadow."""
+MARGIN = 1e-3  # widens the bounds of shadows, so that rounding loses none of a shadow
+LAMP_SIZE_M2 = 0.6  # softens the inverse square near a lamp, which is not a point
+CHUNK = 256  # adjacent points that are tested together against the bounds of a piece's shadow
 
 
 @compiled

@@ -11,14 +11,9 @@ Pattern = Literal["plain", "noise", "wood", "boards", "stripes", "checks", "tile
 PATTERNS = get_args(Pattern)
 PLAIN, NOISE, WOOD, BOARDS, STRIPES, CHECKS, TILES, PRINT = range(8)
 
-LATTICE_SIDE = 256
-"""The noise repeats after this many cells; a power of two."""
-
-GROUT_SHARE = 0.04
-"""Share of a tile's side, or of a board's width, that its seam takes."""
-
-MEAN_WEIGHT = 0.4
-"""What every pattern but the print fades to with distance."""
+LATTICE_SIDE = 256  # the noise repeats after this many cells; a power of two
+GROUT_SHARE = 0.04  # share of a tile's side, or of a board's width, that its seam takes
+MEAN_WEIGHT = 0.4  # what every pattern but the print fades to with distance
 
 
 class Mipmap(NamedTuple):

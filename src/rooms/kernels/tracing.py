@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from src.rooms.kernels.compilation import F, Floats, Vec3, compiled
 from src.rooms.kernels.solids import BOX, Solids, corners, intersect, intersect_box, invert, local_ray, rotate, to_local
 
-NEAR_M = 0.02
-"""Nothing nearer to the camera is drawn."""
-
+NEAR_M = 0.02  # nothing nearer to the camera is drawn
 CLEAR_OF_START = 1e-3
 """A ray meets nothing before this distance, so that rounding cannot make it meet the surface that it starts from."""
 
