@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.network.separable import ConvNorm, SeparableConv
+from src.network.blocks import ConvNorm, SeparableConv
 
 
 class Node(NamedTuple):

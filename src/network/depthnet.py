@@ -11,9 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from src.choices import EMBEDDED_ENCODER
 from src.conventions import IMAGE_SIZE_PX, UserError
 from src.network.bifpn import BiFPN
+from src.network.blocks import Inception, SeparableConv
 from src.network.encoder import Encoder
-from src.network.inception import Inception
-from src.network.separable import SeparableConv
 
 MEAN_INDOOR_DEPTH = 0.27  # where the output starts: NYU's mean training depth, 2.7 m, in units of 10 m
 

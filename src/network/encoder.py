@@ -42,8 +42,7 @@ class Encoder(nn.Module):
             weights = embedded_weights() if name == EMBEDDED_ENCODER else hub_weights(name)
             # The head that classifies is not part of `body`; every tensor that is must be found.
             self.body.load_state_dict({key: weights[key] for key in self.body.state_dict()})
-        self.keeps_norms = False
-        """Whether its batch norms keep ImageNet's statistics while it trains."""
+        self.keeps_norms = False  # whether its batch norms keep ImageNet's statistics while it trains
         self._frozen_stages = 0
         self.channels: list[int] = levels.channels()
         normalisation = timm.get_pretrained_cfg(name)

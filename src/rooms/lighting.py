@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from src.conventions import MAX_DEPTH_M, Frame, Intrinsics
 from src.rooms.exposure import Exposure
@@ -69,7 +68,7 @@ def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
     return Frame(image, np.where(present, depth_m, np.float32(0)), valid, intrinsics)
 
 
-def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: NDArray[np.int16]) -> Mask:
+def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: Integers) -> Mask:
     """Tell where a Kinect measures depth: not too near, and where its projector's light arrives.
 
     **Shape**: (H, W).
@@ -85,12 +84,7 @@ def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, numbe
 
 
 def light_pixels(
-    room: Room,
-    solids: Solids,
-    sample: Callable[..., Surfaces],
-    rays: Floats,
-    depth_m: Floats,
-    number: NDArray[np.int16],
+    room: Room, solids: Solids, sample: Callable[..., Surfaces], rays: Floats, depth_m: Floats, number: Integers
 ) -> tuple[Floats, Floats]:
     """Return the light of every pixel, reflections in mirrors included, and the emission of its surface.
 
@@ -145,7 +139,7 @@ def find_hollows(depth_m: Floats) -> Floats:
     return np.clip((clipped_m - around_mm * np.float32(0.001)) / np.float32(HOLLOW_M), 0, 1)
 
 
-def _box_blur(values: Integers | NDArray[np.int32], radius_px: int) -> Floats:
+def _box_blur(values: Integers, radius_px: int) -> Floats:
     """Average integers over a square around each pixel, twice. Sums of integers are equal on every machine.
 
     **Shape**: (H, W) -> the same.

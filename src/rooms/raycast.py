@@ -11,10 +11,9 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from src.conventions import Intrinsics
-from src.rooms.kernels.compilation import Floats, Vec3
+from src.rooms.kernels.compilation import Floats, Integers, Vec3
 from src.rooms.kernels.solids import SHAPES, Shape, Solids
 from src.rooms.kernels.surfaces import PATTERNS, Materials
 from src.rooms.kernels.tracing import trace_pixels
@@ -119,7 +118,7 @@ def pack_materials(pieces: Sequence[Piece]) -> Materials:
     )
 
 
-def trace(solids: Solids, camera: Camera, intrinsics: Intrinsics) -> tuple[Floats, NDArray[np.int16]]:
+def trace(solids: Solids, camera: Camera, intrinsics: Intrinsics) -> tuple[Floats, Integers]:
     """Find the first box at every pixel and its depth along the optical axis.
 
     **Shape**: two (H, W): metres, infinite where nothing is hit; the number of the box, or -1.

@@ -33,11 +33,6 @@ def uniform(rng: Rng, low: float, high: float) -> float:
     return lerp(low, high, rng.random())
 
 
-def uniforms(rng: Rng, count: int) -> list[float]:
-    """Draw numbers in [0, 1): the same as by single draws, but faster."""
-    return rng.random(count).tolist()
-
-
 def pick(rng: Rng, choices: Sequence[T]) -> T:
     """Draw one of the choices."""
     return choices[int(rng.random() * len(choices))]
@@ -67,7 +62,7 @@ class Material(NamedTuple):
 
 def material(rng: Rng, seen: RGB, patterns: Sequence[Pattern], size_m: Span, contrast: float = 0.3) -> Material:
     """Draw a material around the colour `seen` (gamma 2): its shade, pattern, second colour and scale."""
-    shade, worn, *tints, dark, warm, even, cold, which, scale, phase, grain, shine = uniforms(rng, 14)
+    shade, worn, *tints, dark, warm, even, cold, which, scale, phase, grain, shine = rng.random(14).tolist()
     shade, dark = lerp(0.7, 1.08, shade), lerp(1 - contrast, 1 + contrast / 4, dark)
     first = [_clip(c * shade + lerp(-0.04, 0.04, tint)) for c, tint in zip(seen, tints, strict=True)]
     second = [_clip(c * dark * lerp(0.94, 1.06, t)) for c, t in zip(first, (warm, even, cold), strict=True)]
@@ -95,7 +90,7 @@ def _linear(colour: Sequence[float]) -> RGB:
 
 def printed(rng: Rng, size_m: Span = (0.15, 0.8)) -> Material:
     """Draw a printed or woven material: shapes of many sizes, in colours between a dark and a light one."""
-    tint, dark, light, *tints, scale, phase = uniforms(rng, 11)
+    tint, dark, light, *tints, scale, phase = rng.random(11).tolist()
     tint, dark, light = lerp(0.0, 0.25, tint), lerp(0.02, 0.4, dark), lerp(0.4, 0.95, light)
     colour = _linear([_clip(dark * (1 + lerp(-tint, tint, share))) for share in tints[:3]])
     second = _linear([_clip(light * (1 + lerp(-tint, tint, share))) for share in tints[3:]])

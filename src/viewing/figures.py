@@ -20,9 +20,9 @@ from src.files import whole_file
 
 DEPTH_COLOURS = mpl.colormaps["magma_r"].with_extremes(bad="0.75")
 ERROR_COLOURS = mpl.colormaps["cividis"].with_extremes(bad="0.75")
-MAX_ERROR = 1.0
-"""Upper end of the error's colour scale, in the unit of the depth."""
-
+RGBImage = NDArray[np.uint8]
+DepthMap = NDArray[np.float32]
+MAX_ERROR = 1.0  # upper end of the error's colour scale, in the unit of the depth
 MAX_PREVIEW_PX = 1600
 NO_TICKS: dict[str, Any] = {"xticks": [], "yticks": []}
 
@@ -34,9 +34,9 @@ class Comparison(NamedTuple):
     """
 
     title: str
-    image: NDArray[np.uint8]
-    truth: NDArray[np.float32]
-    prediction: NDArray[np.float32]
+    image: RGBImage
+    truth: DepthMap
+    prediction: DepthMap
 
 
 class Curve(NamedTuple):
@@ -64,11 +64,9 @@ def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> No
     _save(figure, path)
 
 
-def draw_contact_sheet(
-    frames: Sequence[tuple[str, NDArray[np.uint8], NDArray[np.float32]]], path: Path, *, columns: int = 4
-) -> None:
+def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: Path) -> None:
     """Draw many frames, (title, image, depth_m) each, photo beside depth, all on one scale in metres."""
-    rows = -(-len(frames) // columns)
+    columns, rows = 4, -(-len(frames) // 4)
     figure = Figure((3.4 * columns, 0.3 + 1.55 * rows), layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False, subplot_kw=NO_TICKS)
     pairs = grid.reshape(-1, 2)
@@ -85,7 +83,7 @@ def draw_contact_sheet(
 
 def draw_models(
     names: Sequence[str],
-    frames: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32], Sequence[NDArray[np.float32]]]],
+    frames: Sequence[tuple[RGBImage, DepthMap, Sequence[DepthMap]]],
     path: Path,
     *,
     unit: str = "m",
@@ -122,9 +120,7 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_depth(
-    depth: NDArray[np.float32], path: Path, *, photo: NDArray[np.uint8] | None = None, unit: str = "m"
-) -> None:
+def draw_depth(depth: DepthMap, path: Path, *, photo: RGBImage | None = None, unit: str = "m") -> None:
     """Draw one depth map, (H, W), with its scale; beside its photo, (H, W, 3), if given."""
     columns, width_inch, height_inch = (1, 8.0, 7.0) if photo is None else (2, 12.0, 5.6)
     figure = Figure((width_inch, height_inch * depth.shape[0] / depth.shape[1]), layout="constrained")
@@ -135,17 +131,17 @@ def draw_depth(
     _save(figure, path)
 
 
-def scale_max(depth: NDArray[np.float32]) -> float:
+def scale_max(depth: DepthMap) -> float:
     """Choose the upper end of a colour scale from 0: beyond all but the farthest 0.5 % of the pixels."""
     return max(float(np.percentile(_preview(depth), 99.5)), 1e-3)
 
 
-def colour_depth(depth: NDArray[np.float32], vmax: float) -> NDArray[np.uint8]:
+def colour_depth(depth: DepthMap, vmax: float) -> RGBImage:
     """Map depth from 0 to `vmax` to the colours of the figures: (H, W) -> (H, W, 3) uint8."""
     return (DEPTH_COLOURS(depth / vmax)[..., :3] * 255).astype(np.uint8)
 
 
-def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> NDArray[np.uint8]:
+def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> RGBImage:
     """Draw the colour bar of `colour_depth` alone: (height_px, 60, 3) uint8."""
     figure = Figure((0.6, height_px / 100), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -157,7 +153,7 @@ def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> NDArray[np.u
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _mask_unknown(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mask_unknown(depth: DepthMap) -> DepthMap:
     return np.where(depth > 0, depth, np.nan)
 
 
@@ -167,17 +163,15 @@ def _preview(image: NDArray[Any]) -> NDArray[Any]:
     return image[::stride, ::stride]
 
 
-def _resize_nearest(depth: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _resize_nearest(depth: DepthMap, shape: tuple[int, ...]) -> DepthMap:
     """Resize a depth map by nearest neighbour, so that its pixels stay visible."""
     rows = (np.arange(shape[0]) * depth.shape[0]) // shape[0]
     columns = (np.arange(shape[1]) * depth.shape[1]) // shape[1]
     return depth[rows[:, None], columns]
 
 
-def _show_depth(
-    axes: Axes, depth: NDArray[np.float32], vmax: float, colours: Any = DEPTH_COLOURS, aspect: Any = "auto"
-) -> AxesImage:
-    return axes.imshow(depth, cmap=colours, vmin=0, vmax=vmax, aspect=aspect)
+def _show_depth(axes: Axes, depth: DepthMap, vmax: float, cmap: Any = DEPTH_COLOURS, aspect: Any = "auto") -> AxesImage:
+    return axes.imshow(depth, cmap=cmap, vmin=0, vmax=vmax, aspect=aspect)
 
 
 def _add_colour_bar(image: AxesImage, axes: Axes | list[Axes], unit: str) -> None:

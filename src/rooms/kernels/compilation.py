@@ -19,7 +19,7 @@ from src.choices import default_cache
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Integers = NDArray[np.integer]
 Mask = NDArray[np.bool_]
 Vec3 = tuple[float, float, float]
 

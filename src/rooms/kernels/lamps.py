@@ -8,9 +8,7 @@ from src.rooms.kernels.compilation import TINY, F, Floats, Mask, Vec3, compiled
 from src.rooms.kernels.solids import BOX, Solids, corners, intersect, invert, local_ray, to_local
 from src.rooms.kernels.surfaces import Surfaces
 
-SHADOW_END = 0.998
-"""A shadow's caster lies before this share of the way from the lamp, so that no surface shades itself."""
-
+SHADOW_END = 0.998  # share of the way from a lamp before which a caster lies, so that no surface shades itself
 MARGIN = 1e-3  # widens the bounds of shadows, so that rounding loses none of a shadow
 LAMP_SIZE_M2 = 0.6  # softens the inverse square near a lamp, which is not a point
 CHUNK = 256  # adjacent points that are tested together against the bounds of a piece's shadow

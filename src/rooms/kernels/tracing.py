@@ -3,14 +3,12 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from src.rooms.kernels.compilation import F, Floats, Vec3, compiled
+from src.rooms.kernels.compilation import F, Floats, Integers, Vec3, compiled
 from src.rooms.kernels.solids import BOX, Solids, corners, intersect, intersect_box, invert, local_ray, rotate, to_local
 
 NEAR_M = 0.02  # nothing nearer to the camera is drawn
-CLEAR_OF_START = 1e-3
-"""A ray meets nothing before this distance, so that rounding cannot make it meet the surface that it starts from."""
+CLEAR_OF_START = 1e-3  # a ray meets nothing nearer: rounding cannot make it meet the surface that it starts from
 
 
 @compiled
@@ -44,7 +42,7 @@ def project_box(low: Any, high: Any, origin: Any, axes: Any, lens: Any, height: 
 @compiled
 def trace_pixels(
     solids: Solids, eye: Vec3, axes: tuple[Vec3, Vec3, Vec3], lens: Any, height: int, width: int
-) -> tuple[Floats, NDArray[np.int16]]:
+) -> tuple[Floats, Integers]:
     """Find the first box at every pixel and its depth: see `raycast.trace`.
 
     `axes` are right, down and forward of the camera, `lens` is fx, fy, cx, cy in pixels.
@@ -90,7 +88,7 @@ def trace_pixels(
 
 
 @compiled
-def trace_rays(solids: Solids, starts: Floats, rays: Floats) -> tuple[Floats, NDArray[np.int16]]:
+def trace_rays(solids: Solids, starts: Floats, rays: Floats) -> tuple[Floats, Integers]:
     """Find what rays (3, N) from starts (3, N) meet first: how far along each ray, and the number of the box."""
     count = rays.shape[1]
     distance, number = np.full(count, np.inf, np.float32), np.full(count, -1, np.int16)
