@@ -11,7 +11,7 @@ from src.network.blocks import ConvNorm, SeparableConv
 
 
 class Node(NamedTuple):
-    """One place of the graph where features meet: its name, its stride, and the names of its inputs."""
+    """One place of the graph where features meet."""
 
     name: str
     stride: int

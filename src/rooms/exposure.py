@@ -13,28 +13,21 @@ from src.rooms.textures import RGB, hash_integers
 
 @dataclass(frozen=True)
 class Exposure:
-    """How linear light becomes the bytes of a photo.
+    """How linear light becomes the bytes of a photo."""
 
-    `brightness` is the mean of the exposed light; `balance` the white balance; `vignetting` the light lost in the
-    corners; `contrast` the weight of the S curve, up to 1; `blur` the share that goes to either neighbour, below 1/3;
-    `grain` the noise's standard deviation; `saturation` the share of the colours that is kept; `black` and `white` the
-    tones that become 0 and 1; `border` the width of a white frame, as in NYU, and `motion` the camera's movement right
-    and down, as shares of the picture's width; `quality` that of the JPEG, from 1; at 100 there is no compression.
-    """
-
-    brightness: float
-    balance: RGB
-    vignetting: float
-    contrast: float
-    blur: float
-    grain: float
+    brightness: float  # mean of the exposed light
+    balance: RGB  # white balance
+    vignetting: float  # share of the light lost in the corners
+    contrast: float  # weight of the S curve, up to 1
+    blur: float  # share that goes to either neighbour, below 1/3
+    grain: float  # standard deviation of the noise
     seed: int
-    saturation: float = 1.0
-    black: float = 0.0
+    saturation: float = 1.0  # share of the colours that is kept
+    black: float = 0.0  # the tones that become 0 and 1
     white: float = 1.0
-    border: float = 0.0
-    motion: tuple[float, float] = 0.0, 0.0
-    quality: int = 100
+    border: float = 0.0  # width of a white frame, as in NYU, in widths of the picture
+    motion: tuple[float, float] = 0.0, 0.0  # the camera's movement right and down, in widths of the picture
+    quality: int = 100  # of the JPEG, from 1; at 100 there is no compression
 
     def expose(self, light: Floats) -> NDArray[np.uint8]:
         """Expose, blur, apply the tone curve, add grain, compress.

@@ -37,19 +37,16 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Room:
-    """All that a frame shows. The shell (walls, floor, ceiling) casts no shadows.
-
-    `softness` is the width of a shadow's edge as a share of the picture's height.
-    """
+    """All that a frame shows."""
 
     size_m: Vec3
-    shell: Piece
+    shell: Piece  # walls, floor and ceiling, which cast no shadows
     pieces: tuple[Piece, ...]
     lamps: tuple[Lamp, ...]
     ambient: RGB
     camera: Camera
     exposure: Exposure
-    softness: float = 0.0
+    softness: float = 0.0  # width of a shadow's edge, in heights of the picture
 
 
 def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:

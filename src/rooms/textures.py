@@ -39,25 +39,20 @@ def pick(rng: Rng, choices: Sequence[T]) -> T:
 
 
 class Material(NamedTuple):
-    """A colour, and a pattern that blends it with a second one.
-
-    **Units**: linear reflectance in [0, 1]; `emission` and `mirror` in multiples of the colour and of what is
-    reflected; `wear` is the share by which stains and grain change the colour; `gloss` the share of a lamp's light in
-    its highlight; `bumps` the slope of folds that are `bump_m` wide.
-    """
+    """A colour, and a pattern that blends it with a second one; both are linear reflectance in [0, 1]."""
 
     colour: RGB
     second: RGB
     pattern: Pattern = "plain"
     size_m: float = 0.5
     phase_m: float = 0.0
-    emission: float = 0.0
-    wear: float = 0.0
+    emission: float = 0.0  # in multiples of the colour
+    wear: float = 0.0  # share by which stains and grain change the colour
     grains_per_m: float = 60.0
-    gloss: float = 0.0
-    bumps: float = 0.0
+    gloss: float = 0.0  # share of a lamp's light in its highlight
+    bumps: float = 0.0  # slope of folds that are `bump_m` wide
     bump_m: float = 0.1
-    mirror: float = 0.0
+    mirror: float = 0.0  # share of what is reflected
 
 
 def material(rng: Rng, seen: RGB, patterns: Sequence[Pattern], size_m: Span, contrast: float = 0.3) -> Material:

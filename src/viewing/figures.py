@@ -20,22 +20,19 @@ from src.files import whole_file
 
 DEPTH_COLOURS = mpl.colormaps["magma_r"].with_extremes(bad="0.75")
 ERROR_COLOURS = mpl.colormaps["cividis"].with_extremes(bad="0.75")
-RGBImage = NDArray[np.uint8]
-DepthMap = NDArray[np.float32]
+RGBImage = NDArray[np.uint8]  # (H, W, 3)
+DepthMap = NDArray[np.float32]  # (H, W)
 MAX_ERROR = 1.0  # upper end of the error's colour scale, in the unit of the depth
 MAX_PREVIEW_PX = 1600
 NO_TICKS: dict[str, Any] = {"xticks": [], "yticks": []}
 
 
 class Comparison(NamedTuple):
-    """One row of a strip.
-
-    **Shape**: image (H, W, 3) uint8; truth and prediction (h, w), each of any size; truth 0 where unknown.
-    """
+    """One row of a strip; its pictures may have different sizes."""
 
     title: str
     image: RGBImage
-    truth: DepthMap
+    truth: DepthMap  # 0 where unknown
     prediction: DepthMap
 
 

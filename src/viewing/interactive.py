@@ -5,10 +5,9 @@ import io
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 from PIL import Image
 
-from src.viewing.figures import DEPTH_COLOURS
+from src.viewing.figures import DEPTH_COLOURS, DepthMap, RGBImage
 from src.viewing.pointcloud import Cloud
 
 MAX_POINTS = 30_000  # with more, a phone rotates the cloud in jerks
@@ -31,7 +30,7 @@ STYLE = {
 """No margin, and the background of the page, light or dark."""
 
 
-def depth_figure(image: NDArray[np.uint8], depth_m: NDArray[np.float32]) -> go.Figure:
+def depth_figure(image: RGBImage, depth_m: DepthMap) -> go.Figure:
     """Show depth, the photo, or both; the cursor reads metres in each.
 
     **Shape**: image (H, W, 3) uint8, depth_m (h, w) of the same view; 0 where unknown.
@@ -94,7 +93,7 @@ def cloud_figure(cloud: Cloud) -> go.Figure:
     return figure
 
 
-def jpeg_data_url(image: NDArray[np.uint8]) -> str:
+def jpeg_data_url(image: RGBImage) -> str:
     """Encode a photo, shrunk to `PHOTO_SIDE_PX`, as a data URL."""
     picture, content = Image.fromarray(image), io.BytesIO()
     picture.thumbnail((PHOTO_SIDE_PX, PHOTO_SIDE_PX))

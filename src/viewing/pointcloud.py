@@ -10,18 +10,14 @@ from numpy.typing import NDArray
 from src.conventions import Intrinsics
 from src.files import whole_file
 
-MAX_SLOPE = 8.0
-"""Metres away per metre across: a surface seen at 83 degrees. A steeper one is the edge between two objects."""
+MAX_SLOPE = 8.0  # metres away per metre across, a surface seen at 83 degrees: a steeper one is an edge of an object
 
 
 class Cloud(NamedTuple):
-    """Coloured points in the camera's frame: X right, Y down, Z forward.
+    """N coloured points in the camera's frame: X right, Y down, Z forward."""
 
-    **Shape**: points_m (N, 3) float32, metres; colours (N, 3) uint8.
-    """
-
-    points_m: NDArray[np.float32]
-    colours: NDArray[np.uint8]
+    points_m: NDArray[np.float32]  # (N, 3)
+    colours: NDArray[np.uint8]  # (N, 3)
 
 
 def make_cloud(

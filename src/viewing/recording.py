@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import rerun as rr
 import rerun.blueprint as rrb
-from numpy.typing import NDArray
 
 from src.conventions import Intrinsics, UserError
 from src.files import whole_file
-from src.viewing.figures import MAX_ERROR, scale_max
+from src.viewing.figures import MAX_ERROR, DepthMap, RGBImage, scale_max
 from src.viewing.pointcloud import Cloud, make_cloud
 
 APPLICATION_ID = "bifpn-depth"
@@ -32,17 +31,13 @@ SPACING = 1.08  # distance between the two clouds, in widths of a cloud
 
 
 class PredictedFrame(NamedTuple):
-    """One frame to record.
-
-    **Shape**: image (H, W, 3) uint8; prediction_m and truth_m (H, W); truth_m 0 where unknown, None without truth.
-    **Units**: metres; `camera` in pixels of (H, W).
-    """
+    """One frame to record, all of one size."""
 
     title: str
-    image: NDArray[np.uint8]
+    image: RGBImage
     camera: Intrinsics
-    prediction_m: NDArray[np.float32]
-    truth_m: NDArray[np.float32] | None = None
+    prediction_m: DepthMap
+    truth_m: DepthMap | None = None  # 0 where unknown
 
 
 def write_recording(frames: Iterable[PredictedFrame], path: Path) -> int:

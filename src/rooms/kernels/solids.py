@@ -12,19 +12,14 @@ BOX, CYLINDER, ELLIPSOID = range(3)
 
 
 class Solids(NamedTuple):
-    """All boxes of a scene, piece by piece.
+    """All N boxes of the P pieces of a scene, piece by piece."""
 
-    `corners` (N, 2, 3) in the frame of their piece; `shapes` (N,) into `SHAPES`. Per piece: `poses` (P, 5) cosine and
-    sine of its yaw and its origin, `hulls` (P, 2, 3) in its own frame, `bounds` (P, 2, 3) in the world, `ends` (P,) one
-    past the number of its last box.
-    """
-
-    corners: Doubles
-    shapes: Integers
-    poses: Doubles
-    hulls: Doubles
-    bounds: Doubles
-    ends: Integers
+    corners: Doubles  # (N, 2, 3) in the frame of their piece
+    shapes: Integers  # (N,) into `SHAPES`
+    poses: Doubles  # (P, 5) cosine and sine of a piece's yaw, and its origin
+    hulls: Doubles  # (P, 2, 3) in the frame of the piece
+    bounds: Doubles  # (P, 2, 3) in the world
+    ends: Integers  # (P,) one past the number of a piece's last box
 
 
 @compiled

@@ -17,25 +17,21 @@ MEAN_WEIGHT = 0.4  # what every pattern but the print fades to with distance
 
 
 class Mipmap(NamedTuple):
-    """A picture and its halvings: `pixels` (all, 3), and `sides` and `starts` of each level."""
+    """A picture and its halvings, with the side and the first pixel of each level."""
 
-    pixels: Floats
+    pixels: Floats  # (of all levels, 3)
     sides: Integers
     starts: Integers
 
 
 class Materials(NamedTuple):
-    """Materials of the boxes, in the order of their numbers.
+    """Materials of N boxes, in the order of their numbers."""
 
-    `colours` (N, 2, 3); `patterns` (N,) into `PATTERNS`; `numbers` (N, 9) are the fields of `textures.Material`
-    from `size_m` to `mirror`; `lattice` are the random values of the noise, `mipmap` is the print.
-    """
-
-    colours: Doubles
-    patterns: Integers
-    numbers: Doubles
-    lattice: Floats
-    mipmap: Mipmap
+    colours: Doubles  # (N, 2, 3)
+    patterns: Integers  # (N,) into `PATTERNS`
+    numbers: Doubles  # (N, 9) the fields of `textures.Material` from `size_m` to `mirror`
+    lattice: Floats  # the random values of the noise
+    mipmap: Mipmap  # the print
 
 
 class Surfaces(NamedTuple):
