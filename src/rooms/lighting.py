@@ -60,9 +60,8 @@ def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
     present = number >= 0
     if holes:
         present &= (emission == 0) & _measurable(room, solids, rays, depth_m, number)
-    image = room.exposure.expose(light)
     valid = present & (depth_m <= MAX_DEPTH_M)
-    return Frame(image, np.where(present, depth_m, np.float32(0)), valid, intrinsics)
+    return Frame(room.exposure.expose(light), np.where(present, depth_m, np.float32(0)), valid, intrinsics)
 
 
 def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: Integers) -> Mask:

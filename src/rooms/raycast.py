@@ -17,8 +17,7 @@ from src.rooms.kernels.compilation import Floats, Integers, Vec3
 from src.rooms.kernels.solids import SHAPES, Shape, Solids
 from src.rooms.kernels.surfaces import PATTERNS, Materials
 from src.rooms.kernels.tracing import trace_pixels
-from src.rooms.prints import mipmap
-from src.rooms.textures import LATTICE, Material
+from src.rooms.textures import LATTICE, Material, mipmap
 
 
 class Box(NamedTuple):

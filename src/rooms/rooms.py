@@ -13,12 +13,11 @@ from src.rooms.furniture import basin
 from src.rooms.kernels.compilation import Vec3
 from src.rooms.lighting import Lamp, Room, render
 from src.rooms.parts import WHITE, block
-from src.rooms.placing import Bounds, place_piece
+from src.rooms.placing import HEIGHT_M, Bounds, choose_camera, clearance, place_piece
 from src.rooms.raycast import Piece
 from src.rooms.shell import build_shell
 from src.rooms.textures import Material, Rng, pick, tiles, uniform, wall
 from src.rooms.themes import FREE, THEMES, Draw
-from src.rooms.viewpoint import HEIGHT_M, choose_camera, clearance
 
 VERSION = 6  # increase it when a seed gives other bytes than before: caches and published figures depend on it
 MOST_PIECES = 60

@@ -31,7 +31,7 @@ SPACING = 1.08  # distance between the two clouds, in widths of a cloud
 
 
 class PredictedFrame(NamedTuple):
-    """One frame to record, all of one size."""
+    """A frame to record; its photo and its maps have one size."""
 
     title: str
     image: RGBImage
