@@ -25,10 +25,7 @@ GRAPH = (
     Node("out_8", 8, ("encoder_8", "down_16")),
     Node("out_16", 16, ("encoder_16", "down_16", "out_8")),
 )
-"""The edges of one BiFPN layer over strides 8, 16 and 32, in order of evaluation.
-
-The layer's own output at stride 32 is left out: nothing would read it.
-"""
+"""The edges of one BiFPN layer, in order of evaluation; nothing would read its own output at stride 32."""
 
 
 class FusionNode(nn.Module):

@@ -10,10 +10,7 @@ REDUCED = 24  # channels of each branch after the 1x1 that opens it
 
 
 class ConvNorm(nn.Sequential):
-    """Convolve at constant size, normalise, activate.
-
-    **Shape**: (B, in_channels, H, W) -> (B, out_channels, H, W).
-    """
+    """Convolve at constant size, normalise, activate: (B, in_channels, H, W) -> (B, out_channels, H, W)."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: tuple[int, int] = (1, 1), *, activate: bool = True

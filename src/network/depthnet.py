@@ -58,10 +58,7 @@ class DepthNet(nn.Module):
 
 
 def rebuild(encoder: str, weights: Mapping[str, Tensor]) -> DepthNet:
-    """Make the network that a checkpoint's weights belong to.
-
-    **Raises**: UserError when they do not fit it.
-    """
+    """Make the network that a checkpoint's weights belong to; UserError when they do not fit it."""
     network = DepthNet(encoder, pretrained=False)
     try:
         network.load_state_dict(weights)
@@ -83,12 +80,9 @@ class Part(NamedTuple):
 
 
 def summarize(network: DepthNet) -> list[Part]:
-    """Count parameters and multiply-accumulates of each part for one 224x224 photo, the total last.
-
-    torch's own counter sees convolutions and matrix products; norms and activations are not counted.
-    """
+    """Count parameters and multiply-accumulates of each part for one 224x224 photo, the total last."""
     training, device = network.training, next(network.parameters()).device
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False)  # counts convolutions and matrix products, not norms and activations
     with counter, torch.no_grad():
         network.eval()(torch.zeros(1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX, device=device))
     network.train(training)

@@ -53,10 +53,7 @@ class Encoder(nn.Module):
         return self.body((image - self.mean) / self.std)
 
     def freeze(self, stages: int) -> None:
-        """Leave the stem and the first stages as they are: they learn nothing, and need no backward pass.
-
-        **Raises**: UserError when the encoder has no more stages than that.
-        """
+        """Stop the stem and the first stages from learning; UserError when the encoder has no more stages than that."""
         blocks = list(self.body.blocks)  # type: ignore[arg-type]
         if stages >= len(blocks):
             raise UserError(f"--freeze {stages}: the encoder has {len(blocks)} stages, and the last has to learn.")
@@ -82,10 +79,7 @@ class Encoder(nn.Module):
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is no EfficientNet of timm, and suggest the nearest ones.
-
-    **Raises**: UserError with up to three suggestions.
-    """
+    """Refuse a name that is no EfficientNet of timm by a UserError with up to three suggestions."""
     known = timm.list_models("*efficientnet*")
     if name.split(".")[0] not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or [EMBEDDED_ENCODER, "efficientnet_b0"]
@@ -93,10 +87,7 @@ def check_name(name: str) -> None:
 
 
 def hub_weights(name: str) -> dict[str, Tensor]:
-    """Fetch ImageNet weights through timm, which keeps them in its own cache.
-
-    **Raises**: UserError when the hub cannot be reached or has no weights of that name.
-    """
+    """Fetch ImageNet weights through timm, which caches them; UserError when the hub is out of reach or has none."""
     try:
         get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
     except Exception:  # of httpx or requests, by huggingface_hub's version

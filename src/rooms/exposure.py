@@ -30,10 +30,7 @@ class Exposure:
     quality: int = 100  # of the JPEG, from 1; at 100 there is no compression
 
     def expose(self, light: Floats) -> NDArray[np.uint8]:
-        """Expose, blur, apply the tone curve, add grain, compress.
-
-        **Shape**: (3, H, W) linear light -> (H, W, 3) uint8.
-        """
+        """Expose, blur, apply the tone curve, add grain, compress: (3, H, W) linear light -> (H, W, 3) uint8."""
         # A mean of floats would depend on the order of summation; a sum of integers does not.
         units = int((np.clip(light, 0, 50) * 1024).astype(np.int64).sum())
         gain = self.brightness * 1024 * light.size / max(units, 1)

@@ -65,10 +65,7 @@ def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
 
 
 def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: Integers) -> Mask:
-    """Tell where a Kinect measures depth: not too near, and where its projector's light arrives.
-
-    **Shape**: (H, W).
-    """
+    """Tell where (H, W) a Kinect measures depth: not too near, and where its projector's light arrives."""
     eye, right = room.camera.position, room.camera.axes()[0]
     x, y, z = (start + PROJECTOR_M * axis for start, axis in zip(eye, right, strict=True))
     from_projector = [
@@ -82,10 +79,7 @@ def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, numbe
 def light_pixels(
     room: Room, solids: Solids, sample: Callable[..., Surfaces], rays: Floats, depth_m: Floats, number: Integers
 ) -> tuple[Floats, Floats]:
-    """Return the light of every pixel, reflections in mirrors included, and the emission of its surface.
-
-    **Shape**: (3, H, W), linear, and (H, W); 0 where nothing is hit.
-    """
+    """Return each pixel's linear light (3, H, W), mirrors included, and emission (H, W); 0 where nothing is hit."""
     shape, rays, number = depth_m.shape, rays.reshape(3, -1), number.ravel()
     eye = np.array(room.camera.position, np.float32)[:, None]
     distance = np.where(number >= 0, depth_m.ravel(), np.float32(0))
@@ -108,10 +102,7 @@ def light_pixels(
 def _shade(
     room: Room, solids: Solids, surfaces: Surfaces, points: Floats, rays: Floats, hollow: Floats, blur_px: int
 ) -> Floats:
-    """Light points by ambient light, darker in corners and hollows, and by each lamp that no box hides.
-
-    **Shape**: points and the rays that met them (3, N), hollow of N elements -> (3, N).
-    """
+    """Light points (3, N) by ambient light, less in corners and hollows (N values), and by lamps that no box hides."""
     shape, hollow, normal = hollow.shape, hollow.ravel(), surfaces.normal
     openness = (0.75 + 0.25 * normal[2]) * (1 - HOLLOW_SHADE * hollow)
     for point, side in zip(points, room.size_m, strict=True):
@@ -136,10 +127,7 @@ def find_hollows(depth_m: Floats) -> Floats:
 
 
 def _box_blur(values: Integers, radius_px: int) -> Floats:
-    """Average integers over a square around each pixel, twice. Sums of integers are equal on every machine.
-
-    **Shape**: (H, W) -> the same.
-    """
+    """Average integers (H, W) over a square around each pixel, twice: their sums are equal on every machine."""
     side = 2 * radius_px + 1
     if radius_px:
         for _ in range(2):

@@ -118,19 +118,13 @@ def pack_materials(pieces: Sequence[Piece]) -> Materials:
 
 
 def trace(solids: Solids, camera: Camera, intrinsics: Intrinsics) -> tuple[Floats, Integers]:
-    """Find the first box at every pixel and its depth along the optical axis.
-
-    **Shape**: two (H, W): metres, infinite where nothing is hit; the number of the box, or -1.
-    """
+    """Find depth (H, W) along the optical axis, infinite where nothing is hit, and the number of the box, or -1."""
     lens = intrinsics.fx_px, intrinsics.fy_px, intrinsics.cx_px, intrinsics.cy_px
     return trace_pixels(solids, camera.position, camera.axes(), lens, intrinsics.height_px, intrinsics.width_px)
 
 
 def camera_rays(camera: Camera, intrinsics: Intrinsics) -> Floats:
-    """Return the rays through the pixel centres in the world, one metre long along the optical axis.
-
-    **Shape**: (3, H, W).
-    """
+    """Return the rays (3, H, W) through the pixel centres in the world, one metre long along the optical axis."""
     x = (np.arange(intrinsics.width_px) - intrinsics.cx_px) / intrinsics.fx_px
     y = (np.arange(intrinsics.height_px) - intrinsics.cy_px) / intrinsics.fy_px
     right, down, forward = (np.array(axis)[:, None] for axis in camera.axes())

@@ -164,11 +164,7 @@ SIDE_PX = 512  # side of the print, which repeats; a power of two
 
 @cache
 def mipmap() -> Mipmap:
-    """Draw discs, ellipses and rectangles over each other, then halve the picture repeatedly, down to one pixel.
-
-    **Units**: RGB in [0, 1].
-    **Source**: the dead leaves model, whose statistics are close to those of photos: Lee, Mumford, Huang 2001.
-    """
+    """Draw the print, shapes over shapes, and its halvings. **Source**: dead leaves, Lee, Mumford, Huang 2001."""
     rng = np.random.Generator(np.random.PCG64(5))
     canvas = np.full((SIDE_PX, SIDE_PX, 3), 0.5, np.float32)
     for _ in range(2500):

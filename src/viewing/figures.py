@@ -1,7 +1,4 @@
-"""Still figures in one style: near is bright, far is dark, grey is unknown, and every scale has a unit.
-
-**Raises**: UserError from each function that writes a file, when the file cannot be written.
-"""
+"""Still figures in one style: near is bright, far is dark, grey is unknown. Unwritable files raise UserError."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle

@@ -10,7 +10,7 @@ from PIL import Image
 from src.viewing.figures import DEPTH_COLOURS, DepthMap, RGBImage
 from src.viewing.pointcloud import Cloud
 
-MAX_POINTS = 30_000  # with more, a phone rotates the cloud in jerks
+MAX_POINTS = 30_000  # of a larger cloud, evenly spaced ones are shown: a phone rotates more of them in jerks
 DEPTH_SIDE_PX = 320
 PHOTO_SIDE_PX = 640
 """Longest sides in the figure: the network predicts no finer depth, and a page or notebook stays small."""
@@ -31,10 +31,7 @@ STYLE = {
 
 
 def depth_figure(image: RGBImage, depth_m: DepthMap) -> go.Figure:
-    """Show depth, the photo, or both; the cursor reads metres in each.
-
-    **Shape**: image (H, W, 3) uint8, depth_m (h, w) of the same view; 0 where unknown.
-    """
+    """Show a photo (H, W, 3), its depth (h, w; 0 where unknown), or both; the cursor reads metres in each."""
     height, width = depth_m.shape
     stride = -(-max(height, width) // DEPTH_SIDE_PX)
     first = stride // 2
@@ -66,10 +63,7 @@ def depth_figure(image: RGBImage, depth_m: DepthMap) -> go.Figure:
 
 
 def cloud_figure(cloud: Cloud) -> go.Figure:
-    """Show an upright point cloud in the photo's colours, seen from behind the camera, axes equally scaled.
-
-    The cursor reads the depth of a point. Of more than `MAX_POINTS`, an evenly spaced subset is shown.
-    """
+    """Show an upright cloud in the photo's colours from behind the camera; the cursor reads the depth of a point."""
     count = len(cloud.points_m)
     shown = np.linspace(0, count - 1, min(count, MAX_POINTS)).astype(int)
     points_m = cloud.points_m[shown].T[[0, 2, 1]] * np.array([[1], [1], [-1]], dtype=np.float32)

@@ -23,11 +23,9 @@ class Cloud(NamedTuple):
 def make_cloud(
     image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, max_points: int = 320_000
 ) -> Cloud:
-    """Make a cloud of at most `max_points` points from a regular grid of pixels.
+    """Make a cloud of at most `max_points` points from a regular grid of pixels, (H, W, 3) and (H, W).
 
     Left out: pixels without depth (0), and those at the edge of an object, where a resized map interpolates.
-
-    **Shape**: image (H, W, 3) uint8, depth_m (H, W).
     """
     stride = math.ceil(math.sqrt(depth_m.size / max_points))
     first = stride // 2
@@ -51,10 +49,7 @@ def is_edge(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool
 
 
 def write_ply(cloud: Cloud, path: Path) -> None:
-    """Write a binary PLY with colours, in metres, upright for viewers: X right, Y up, Z towards the viewer.
-
-    **Raises**: UserError when the file cannot be written.
-    """
+    """Write a coloured binary PLY in metres: X right, Y up, Z to the viewer. UserError when it cannot be written."""
     import trimesh
 
     upright = cloud.points_m * np.array([1, -1, -1], dtype=np.float32)

@@ -1,7 +1,4 @@
-"""Rerun recordings (.rrd): clouds of truth and prediction side by side in one scene, and their pictures below.
-
-**Source**: https://rerun.io/docs; the viewer comes with `rerun-sdk`.
-"""
+"""Rerun recordings (.rrd): clouds of truth and prediction side by side in one scene, and their pictures below."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -122,10 +119,7 @@ def log_cloud(stream: rr.RecordingStream, name: str, cloud: Cloud, camera: Intri
 
 
 def make_blueprint(names: Sequence[str], width_m: float, depth_m: float) -> rrb.Blueprint:
-    """Lay out the viewer: the scene seen from behind the cameras, and the pictures below it.
-
-    `width_m` and `depth_m` are the largest extent of all frames, so that one viewpoint shows each of them whole.
-    """
+    """Lay out the viewer: the scene from behind the cameras, at the extent of all frames, and its pictures below."""
     # Without the depth images: below a pinhole, Rerun would draw them as clouds too.
     contents = [f"+ world/{name}{part}" for name in names for part in ("", "/label", "/camera")]
     position, target = (0.0, -0.25 * width_m, -0.3 * depth_m), (0.0, 0.0, 0.7 * depth_m)

@@ -1,7 +1,4 @@
-"""The losses of JPEG compression, without a file.
-
-A library's bytes differ between versions, so this is the format's arithmetic in a fixed order.
-"""
+"""The losses of JPEG by arithmetic in a fixed order: the bytes of a library differ between its versions."""
 
 import math
 from typing import Any

@@ -51,10 +51,7 @@ def shadow_bounds(low: Any, high: Any, lamp: Any) -> Any:
 
 @compiled
 def find_shadows(solids: Solids, lamp: Vec3, rays: Floats, wanted: Mask) -> Mask:
-    """Tell which of the wanted points, at the ends of rays (3, N) from a lamp, lie in the shadow of a box.
-
-    The first piece is the shell, which casts no shadow.
-    """
+    """Tell which wanted points, at the ends of rays (3, N) from a lamp, lie in a shadow; the first piece casts none."""
     pieces, count = len(solids.ends), rays.shape[1]
     dark = np.zeros(count, np.bool_)
     # Rays that cross the plane one metre below the lamp outside the bounds of a shadow need no intersection.

@@ -1,4 +1,4 @@
-"""Rays against boxes, cylinders and ellipsoids, each in the frame of its piece."""
+"""Rays against boxes, cylinders and ellipsoids in the frame of their piece; `inverse` is 1 / a ray's coordinates."""
 
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -93,10 +93,7 @@ def intersect_box(low: Any, high: Any, origin: Any, inverse: Any) -> Any:
 
 @compiled
 def intersect(low: Any, high: Any, shape: Any, origin: Any, inverse: Any) -> Any:
-    """Find where a ray enters and leaves a solid; it misses the solid if it leaves before it enters.
-
-    `inverse` holds the reciprocals of the ray's coordinates; both distances are in units of the ray.
-    """
+    """Find where a ray enters and leaves a solid, in units of the ray; it misses if it leaves before it enters."""
     if shape == BOX:
         return intersect_box(low, high, origin, inverse)
     if shape == ELLIPSOID:

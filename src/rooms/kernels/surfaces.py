@@ -142,10 +142,7 @@ def bump_normal(x: Any, y: Any, z: Any, u: Any, v: Any, strength: Any, lattice: 
 def sample_surfaces(
     solids: Solids, materials: Materials, focal_px: float, starts: Floats, rays: Floats, distance: Floats, number: Any
 ) -> Surfaces:
-    """Return the surfaces at a distance along rays, on the boxes of that number; zeros where the number is -1.
-
-    **Shape**: starts (3, 1) or (3, N), rays (3, N), distance and number (N,).
-    """
+    """Return the surfaces after a distance (N,) along rays (3, N) from starts (3, 1 or N), on boxes (N,); 0 for -1."""
     count = len(number)
     albedo, normal = np.zeros((3, count), np.float32), np.zeros((3, count), np.float32)
     extra, lattice = np.zeros((3, count), np.float32), materials.lattice

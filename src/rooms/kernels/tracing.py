@@ -43,10 +43,7 @@ def project_box(low: Any, high: Any, origin: Any, axes: Any, lens: Any, height: 
 def trace_pixels(
     solids: Solids, eye: Vec3, axes: tuple[Vec3, Vec3, Vec3], lens: Any, height: int, width: int
 ) -> tuple[Floats, Integers]:
-    """Find the first box at every pixel and its depth: see `raycast.trace`.
-
-    `axes` are right, down and forward of the camera, `lens` is fx, fy, cx, cy in pixels.
-    """
+    """Compute `raycast.trace`; `axes` are right, down and forward of the camera, `lens` is fx, fy, cx, cy in pixels."""
     depth_m = np.full((height, width), np.inf, np.float32)
     number = np.full((height, width), -1, np.int16)
     inverses = np.empty((3, height, width), np.float32)
