@@ -16,13 +16,8 @@ from src.rooms.kernels.tracing import trace_rays
 from src.rooms.raycast import Camera, Piece, camera_rays, pack_materials, pack_solids, trace
 from src.rooms.textures import RGB
 
-CORNER_REACH_M = 0.6
-CORNER_SHADE = 0.35
-"""Ambient light falls by this share towards a wall, a floor or a ceiling, from this distance on."""
-
-HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35
-"""A point this far behind its surroundings loses this share of ambient light, and half of it of a lamp's."""
-
+CORNER_REACH_M, CORNER_SHADE = 0.6, 0.35  # from this far on, ambient light falls by this share towards wall or floor
+HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35  # a point this far behind its surroundings loses this share of ambient light
 PROJECTOR_M = 0.075  # a Kinect's projector is this far right of the camera: what it cannot reach has no depth
 KINECT_NEAR_M = 0.5
 

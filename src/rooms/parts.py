@@ -7,7 +7,6 @@ from src.rooms.textures import RGB, Material, Rng, Span, paint, pick, uniform, w
 WHITE: tuple[RGB, RGB] = (0.8, 0.8, 0.78), (0.65, 0.65, 0.63)
 BLACK = Material((0.02, 0.02, 0.025), (0.05, 0.05, 0.05))
 STEEL = Material((0.3, 0.31, 0.32), (0.2, 0.2, 0.2))
-"""Fixed materials."""
 
 
 def block(surface: Material, width: float, y: Span, z: Span, middle: float = 0.0, shape: Shape = "box") -> Box:

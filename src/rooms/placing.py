@@ -19,15 +19,14 @@ GAP_M = 0.005  # between furniture and walls, and between two pieces
 DEPTH_SHARE = 0.3, 0.9  # wanted median depth of a view, as a share of the room's mean side
 FURNITURE_SHARE = 0.45, 1.0  # wanted share of a view that furniture fills
 CLOSE_M = 0.7  # at most a tenth of a view should be nearer than this
+TARGET_HEIGHT_M = 0.2, 1.0  # height of the point that is looked at; the camera is tilted half of the way down to it
+PREVIEW = NYU_INTRINSICS.resized(16, 12)  # a camera with few rays, to judge a view by
 HEIGHT_M = 0.94, 1.38
 """Camera height; the middle is likelier. A network learns from it to read metres off the floor.
 
 NYU's was 1.13 to 1.48 m (`scripts/inspect_data.py`). With that height, predictions for photos were too far, near ones
 most; with this one, the middle of NYU's held-out training frames is predicted 3 % too near, where AbsRel is least.
 """
-
-TARGET_HEIGHT_M = 0.2, 1.0  # height of the point that is looked at. The camera is tilted half of the way down to it.
-PREVIEW = NYU_INTRINSICS.resized(16, 12)  # a camera with few rays, to judge a view by
 
 
 def place_piece(

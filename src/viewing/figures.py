@@ -76,11 +76,7 @@ def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: P
 
 
 def draw_models(
-    names: Sequence[str],
-    frames: Sequence[tuple[RGBImage, DepthMap, Sequence[DepthMap]]],
-    path: Path,
-    *,
-    unit: str = "m",
+    names: Sequence[str], frames: Sequence[tuple[RGBImage, DepthMap, Sequence[DepthMap]]], path: Path, unit: str = "m"
 ) -> None:
     """Draw the predictions of several networks for the same frames: (photo, truth, one prediction per name) each."""
     columns = len(names) + 2

@@ -15,9 +15,7 @@ DEPTH_SIDE_PX = 320
 PHOTO_SIDE_PX = 640
 """Longest sides in the figure: the network predicts no finer depth, and a page or notebook stays small."""
 
-VIEWPOINT = 0.15, -0.5, 0.2
-"""First view of the cloud: right of, ahead of and above the camera, in units of the cloud's median distance."""
-
+VIEWPOINT = 0.15, -0.5, 0.2  # first eye: right of, ahead of and above the camera, in the cloud's median distances
 GRID, UNKNOWN, TRANSPARENT = "rgb(160, 160, 160)", "rgb(191, 191, 191)", "rgba(0, 0, 0, 0)"
 
 STYLE = {

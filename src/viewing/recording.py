@@ -14,17 +14,12 @@ from src.files import whole_file
 from src.viewing.figures import MAX_ERROR, DepthMap, RGBImage, scale_max
 from src.viewing.pointcloud import Cloud, make_cloud
 
-APPLICATION_ID = "bifpn-depth"
-DEPTH_COLOURS = rr.components.Colormap.Magma
-"""As in the figures near is bright and far is dark, since the depth range runs from far to 0."""
+DEPTH_COLOURS = rr.components.Colormap.Magma  # near is bright, as in the figures: the depth range runs from far to 0
 ERROR_COLOURS = rr.components.Colormap.Viridis
-MAX_POINTS = 100_000
-"""Of a cloud: every other pixel of an NYU frame in each direction, which a browser still renders smoothly."""
-
+MAX_POINTS = 100_000  # of a cloud: every second row and column of an NYU frame, which a browser renders smoothly
+SPACING = 1.08  # distance between the two clouds, in widths of a cloud
 SHADING: dict[str, Any] = {"point_shading": "flat"} if hasattr(rr.components, "PointShading") else {}
 """Points without dark rims, which form patterns on walls; Rerun before 0.41 has no such option."""
-
-SPACING = 1.08  # distance between the two clouds, in widths of a cloud
 
 
 class PredictedFrame(NamedTuple):
@@ -44,7 +39,7 @@ def write_recording(frames: Iterable[PredictedFrame], path: Path) -> int:
     """
     extents_m: list[tuple[float, float]] = []
     with whole_file(path) as unfinished:
-        stream = rr.RecordingStream(APPLICATION_ID)
+        stream = rr.RecordingStream("bifpn-depth")
         # Rerun's own file sink hangs when the disk is full, so Python writes the bytes.
         buffer = rr.binary_stream(stream)
         try:

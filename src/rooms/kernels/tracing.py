@@ -52,9 +52,9 @@ def trace_pixels(
     for k in range(len(solids.ends)):
         pose, end = solids.poses[k], solids.ends[k]
         origin = to_local(pose, eye)
-        right, down, forward = turned_axes = rotate(pose, axes[0]), rotate(pose, axes[1]), rotate(pose, axes[2])
+        right, down, forward = local_axes = rotate(pose, axes[0]), rotate(pose, axes[1]), rotate(pose, axes[2])
         low, high = corners(solids.hulls, k)
-        first_row, last_row, first_column, end_column = project_box(low, high, origin, turned_axes, lens, height, width)
+        first_row, last_row, first_column, end_column = project_box(low, high, origin, local_axes, lens, height, width)
         if first_row < last_row and first_column < end_column:
             for axis in range(3):
                 for row in range(first_row, last_row):
@@ -63,7 +63,7 @@ def trace_pixels(
                         inverses[axis, row, column] = invert(F((column - cx) / fx * right[axis]) + ray)
             for box in range(start, end):
                 (low, high), shape = corners(solids.corners, box), solids.shapes[box]
-                top, bottom, left, stop = project_box(low, high, origin, turned_axes, lens, height, width)
+                top, bottom, left, stop = project_box(low, high, origin, local_axes, lens, height, width)
                 # Rounding may move a box one pixel out of its hull, where no rays have been computed.
                 left, stop = max(left, first_column), max(first_column, min(stop, end_column))
                 for row in range(max(top, first_row), min(bottom, last_row)):
