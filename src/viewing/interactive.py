@@ -34,9 +34,10 @@ def depth_figure(image: RGBImage, depth_m: DepthMap) -> go.Figure:
     stride = -(-max(height, width) // DEPTH_SIDE_PX)
     first = stride // 2
     known_m = np.where(depth_m > 0, depth_m, np.nan)[first::stride, first::stride]
+    cells = {"x0": first, "dx": stride, "y0": first, "dy": stride}
     heatmap = go.Heatmap(
         z=known_m.astype(np.float32),
-        **{"x0": first, "dx": stride, "y0": first, "dy": stride},
+        **cells,
         zmin=0,
         zmax=float(np.nanpercentile(known_m, 99.5)) if np.isfinite(known_m).any() else 1.0,
         colorscale=[(x, "rgb({}, {}, {})".format(*DEPTH_COLOURS(x, bytes=True)[:3])) for x in np.linspace(0, 1, 33)],
