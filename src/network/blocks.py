@@ -15,9 +15,8 @@ class ConvNorm(nn.Sequential):
     def __init__(
         self, in_channels: int, out_channels: int, kernel: tuple[int, int] = (1, 1), *, activate: bool = True
     ) -> None:
-        padding = (kernel[0] // 2, kernel[1] // 2)
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel, padding=padding, bias=False),
+            nn.Conv2d(in_channels, out_channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2), bias=False),
             nn.BatchNorm2d(out_channels),
             nn.GELU() if activate else nn.Identity(),
         )

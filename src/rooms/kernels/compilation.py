@@ -24,7 +24,6 @@ Mask = NDArray[np.bool_]
 Vec3 = tuple[float, float, float]
 
 F = np.float32
-
 TINY = 1e-9  # avoids a division by zero for a ray along a face; a millionth of a millimetre
 
 
