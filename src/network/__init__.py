@@ -4,7 +4,6 @@ from pathlib import Path
 
 from src.network.depthnet import DepthNet, rebuild, summarize
 
-SHIPPED = Path(__file__).parent / "weights" / "nyu.safetensors"
-"""Weights trained on NYU's labelled frames; the model card lies beside them."""
+SHIPPED = Path(__file__).parent / "weights" / "nyu.safetensors"  # their model card lies beside them
 
 __all__ = ["SHIPPED", "DepthNet", "rebuild", "summarize"]

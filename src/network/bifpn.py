@@ -1,7 +1,5 @@
 """Parallel BiFPN decoder blocks: encoder features are fused across scales and unfolded to the output size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,26 +7,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.network.separable import ConvNorm, SeparableConv
+from src.network.blocks import ConvNorm, SeparableConv
 
 
 class Node(NamedTuple):
-    """One place of the graph where features meet: its name, its stride, and whom it listens to."""
+    """One place of the graph where features meet."""
 
     name: str
     stride: int
     inputs: tuple[str, ...]
 
 
+LEVELS = {"encoder_8": 8, "encoder_16": 16, "encoder_32": 32}  # the encoder's levels and their strides
+
 GRAPH = (
     Node("down_16", 16, ("encoder_16", "encoder_32")),
     Node("out_8", 8, ("encoder_8", "down_16")),
     Node("out_16", 16, ("encoder_16", "down_16", "out_8")),
 )
-"""The edges of one BiFPN layer over strides 8, 16 and 32, in order of evaluation.
-
-The layer's own output at stride 32 is left out: nothing would read it.
-"""
+"""The edges of one BiFPN layer, in order of evaluation; nothing would read its own output at stride 32."""
 
 
 class FusionNode(nn.Module):
@@ -44,8 +41,8 @@ class FusionNode(nn.Module):
 
     def __init__(self, stride: int, strides: Sequence[int], width: int, decoders: int) -> None:
         super().__init__()
-        self.stride, self.strides = stride, tuple(strides)
-        self.weights = nn.Parameter(torch.ones(decoders, len(self.strides)))
+        self.factors = [other / stride for other in strides]
+        self.weights = nn.Parameter(torch.ones(decoders, len(strides)))
         self.convolve = SeparableConv(decoders * width, decoders * width, groups=decoders)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -57,9 +54,7 @@ class FusionNode(nn.Module):
         shares = shares / (shares.sum(dim=1, keepdim=True) + 1e-4)
         channels = features[0].shape[1] // len(shares)
         shares = shares.repeat_interleave(channels, dim=0).T[:, None, :, None, None]  # (inputs, 1, D * C, 1, 1)
-        resized = [
-            resize(feature, stride / self.stride) for feature, stride in zip(features, self.strides, strict=True)
-        ]
+        resized = [resize(feature, factor) for feature, factor in zip(features, self.factors, strict=True)]
         fused = shares[0] * resized[0]
         for share, feature in zip(shares[1:], resized[1:], strict=True):
             fused = torch.addcmul(fused, share.to(fused.dtype), feature)
@@ -76,9 +71,8 @@ def resize(feature: Tensor, factor: float) -> Tensor:
 class BiFPN(nn.Module):
     """Decode encoder features with several BiFPN blocks in parallel, each with its own weights.
 
-    All blocks see the same features. They are computed as one network of `decoders` groups, which
-    is the same arithmetic in 0.6 of the time. The map at stride 8 is unfolded by pixel
-    shuffle x2, the one at stride 16 by x4, both to stride 4.
+    All blocks see the same features. They are computed as one network of `decoders` groups: the same arithmetic in 0.6
+    of the time. Pixel shuffle unfolds the maps at strides 8 and 16 to stride 4.
 
     **Shape**: [(B, C8, H/8, W/8), (B, C16, H/16, W/16), (B, C32, H/32, W/32)] -> (B, decoders * 20, H/4, W/4)
     at the default width.
@@ -89,22 +83,16 @@ class BiFPN(nn.Module):
 
     def __init__(self, channels: Sequence[int], *, width: int = 64, decoders: int = 3) -> None:
         super().__init__()
-        strides = {"encoder_8": 8, "encoder_16": 16, "encoder_32": 32} | {node.name: node.stride for node in GRAPH}
+        strides = LEVELS | {node.name: node.stride for node in GRAPH}
         self.lateral = nn.ModuleList(ConvNorm(c, decoders * width, activate=False) for c in channels)
-        self.nodes = nn.ModuleDict(
-            {
-                node.name: FusionNode(node.stride, [strides[name] for name in node.inputs], width, decoders)
-                for node in GRAPH
-            }
-        )
+        self.nodes = nn.ModuleDict()
+        for node in GRAPH:
+            self.nodes[node.name] = FusionNode(node.stride, [strides[name] for name in node.inputs], width, decoders)
         self.out_channels = decoders * (width // 4 + width // 16)
         self.norm = nn.BatchNorm2d(self.out_channels)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        maps = {
-            f"encoder_{stride}": lateral(feature)
-            for stride, lateral, feature in zip((8, 16, 32), self.lateral, features, strict=True)
-        }
+        maps = {name: lateral(x) for name, lateral, x in zip(LEVELS, self.lateral, features, strict=True)}
         for node in GRAPH:
             maps[node.name] = self.nodes[node.name]([maps[name] for name in node.inputs])
         unfolded = [F.pixel_shuffle(maps["out_8"], 2), F.pixel_shuffle(maps["out_16"], 4)]

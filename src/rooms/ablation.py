@@ -1,7 +1,5 @@
 """Rooms without one ingredient, to measure what it contributes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,9 +8,7 @@ from src.rooms.lighting import Room
 from src.rooms.raycast import Box, Piece
 from src.rooms.textures import Material
 
-CLUTTER_M = 0.35
-"""Boxes smaller than this along all sides are clutter: books, bottles, handles, switches."""
-
+CLUTTER_M = 0.35  # boxes smaller than this along all sides are clutter: books, bottles, handles, switches
 PERFECT = Exposure(brightness=0.09, balance=(1, 1, 1), vignetting=0, contrast=0.6, blur=0, grain=0, seed=0)
 """True colours, no blur, no noise, no compression."""
 
@@ -25,18 +21,9 @@ def _without_clutter(room: Room) -> Room:
     return replace(room, pieces=tuple(piece for piece in pieces if piece.boxes))
 
 
-def _without_patterns(room: Room) -> Room:
-    """Give every box one matt colour."""
-
-    def simplify(box: Box) -> Box:
-        return box._replace(material=Material(box.material.colour, box.material.colour, emission=box.material.emission))
-
-    return _change_boxes(room, simplify)
-
-
-def _without_gaze(room: Room) -> Room:
-    """Look in a random direction instead of at furniture."""
-    return replace(room, camera=replace(room.camera, heading_deg=float(room.exposure.seed % 360)))
+def _paint_plain(box: Box) -> Box:
+    """Give a box one matt colour."""
+    return box._replace(material=Material(box.material.colour, box.material.colour, emission=box.material.emission))
 
 
 def _change_boxes(room: Room, change: Callable[[Box], Box]) -> Room:
@@ -50,9 +37,9 @@ INGREDIENTS: dict[str, Callable[[Room], Room]] = {
     "furniture": lambda room: replace(room, pieces=()),
     "clutter": _without_clutter,
     "round": lambda room: _change_boxes(room, lambda box: box._replace(shape="box")),
-    "patterns": _without_patterns,
+    "patterns": lambda room: _change_boxes(room, _paint_plain),
     "lamps": lambda room: replace(room, lamps=(), ambient=(1.0, 1.0, 1.0)),
     "film": lambda room: replace(room, exposure=PERFECT),
-    "gaze": _without_gaze,
+    "gaze": lambda room: replace(room, camera=replace(room.camera, heading_deg=float(room.exposure.seed % 360))),
 }
-"""What `--without` leaves out; everything else stays as it is."""
+"""What `--without` leaves out; everything else stays as it is. Without `gaze`, the camera's heading is random."""

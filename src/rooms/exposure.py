@@ -1,7 +1,5 @@
 """The camera's exposure: from light to the bytes of a photo."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -15,34 +13,24 @@ from src.rooms.textures import RGB, hash_integers
 
 @dataclass(frozen=True)
 class Exposure:
-    """How linear light becomes the bytes of a photo.
+    """How linear light becomes the bytes of a photo."""
 
-    `brightness` is the mean of the exposed light; `balance` the white balance; `vignetting` the light lost in the
-    corners; `contrast` the weight of the S curve, up to 1; `blur` the share that goes to either neighbour, below 1/3;
-    `grain` the noise's standard deviation; `saturation` the share of the colours that is kept; `black` and `white` the
-    tones that become 0 and 1; `border` the width of a white frame, as in NYU, and `motion` the camera's movement right
-    and down, as shares of the picture's width; `quality` that of the JPEG, from 1; at 100 there is no compression.
-    """
-
-    brightness: float
-    balance: RGB
-    vignetting: float
-    contrast: float
-    blur: float
-    grain: float
+    brightness: float  # mean of the exposed light
+    balance: RGB  # white balance
+    vignetting: float  # share of the light lost in the corners
+    contrast: float  # weight of the S curve, up to 1
+    blur: float  # share that goes to either neighbour, below 1/3
+    grain: float  # standard deviation of the noise
     seed: int
-    saturation: float = 1.0
-    black: float = 0.0
+    saturation: float = 1.0  # share of the colours that is kept
+    black: float = 0.0  # the tones that become 0 and 1
     white: float = 1.0
-    border: float = 0.0
-    motion: tuple[float, float] = 0.0, 0.0
-    quality: int = 100
+    border: float = 0.0  # width of a white frame, as in NYU, in widths of the picture
+    motion: tuple[float, float] = 0.0, 0.0  # the camera's movement right and down, in widths of the picture
+    quality: int = 100  # of the JPEG, from 1; at 100 there is no compression
 
     def expose(self, light: Floats) -> NDArray[np.uint8]:
-        """Expose, blur, apply the tone curve, add grain, compress.
-
-        **Shape**: (3, H, W) linear light -> (H, W, 3) uint8.
-        """
+        """Expose, blur, apply the tone curve, add grain, compress: (3, H, W) linear light -> (H, W, 3) uint8."""
         # A mean of floats would depend on the order of summation; a sum of integers does not.
         units = int((np.clip(light, 0, 50) * 1024).astype(np.int64).sum())
         gain = self.brightness * 1024 * light.size / max(units, 1)
@@ -57,8 +45,7 @@ class Exposure:
         padded = np.pad(light, ((0, 0), (0, 0), (1, 1)), mode="edge")
         light = light * (1 - 2 * self.blur) + (padded[:, :, 2:] + padded[:, :, :-2]) * self.blur
         # The root is the gamma, the shoulder compresses highlights, the S curve adds contrast.
-        tone = np.sqrt(light * 1.5 / (light + 0.5))
-        tone = np.minimum(tone, 1)
+        tone = np.minimum(np.sqrt(light * 1.5 / (light + 0.5)), 1)
         tone += self.contrast * tone * (tone * (3 - 2 * tone) - 1)
         tone = (tone - np.float32(self.black)) * np.float32(1 / (self.white - self.black))
         tone += self.grain * _gaussian_noise(light.shape, self.seed)

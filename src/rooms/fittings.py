@@ -1,15 +1,14 @@
 """Fittings: pieces that hang on walls, and small pieces that stand on the floor. Each function draws one."""
 
-from __future__ import annotations
-
+from src.rooms.kernels.solids import Shape
 from src.rooms.parts import STEEL, WHITE, block, disc, framed, items
-from src.rooms.raycast import Box, Shape
+from src.rooms.raycast import Box
 from src.rooms.textures import Material, Rng, fabric, mirror_glass, paint, pick, printed, uniform, wood
 
 
 def cartons(rng: Rng) -> list[Box]:
     """Stack boxes, each within the one below."""
-    boxes: list[Box] = []
+    boxes = []
     w, d, z = uniform(rng, 0.3, 0.7), uniform(rng, 0.3, 0.6), 0.0
     for _ in range(1 + int(rng.random() * 3)):
         top = z + uniform(rng, 0.15, 0.45)
@@ -39,10 +38,7 @@ def plant(rng: Rng) -> list[Box]:
     for _ in range(8 + int(rng.random() * 16)):
         x, y, z = (uniform(rng, -0.8, 0.8) * reach for _ in range(3))
         low = max(h, h + reach + z - 0.04)
-        size = uniform(rng, 0.3, 0.5) * reach
-        boxes.append(
-            block(green, size, (reach + y - size / 2, reach + y + size / 2), (low, low + 0.08), x, "ellipsoid")
-        )
+        boxes.append(disc(green, uniform(rng, 0.3, 0.5) * reach, reach + y, (low, low + 0.08), x, "ellipsoid"))
     return boxes
 
 
@@ -53,7 +49,7 @@ def basket(rng: Rng) -> list[Box]:
 
 def clutter(rng: Rng) -> list[Box]:
     """Leave items on the floor: bags, shoes, toys, clothes, paper."""
-    boxes: list[Box] = []
+    boxes = []
     for _ in range(2 + int(rng.random() * 7)):
         w, d, h = uniform(rng, 0.06, 0.4), uniform(rng, 0.06, 0.3), uniform(rng, 0.01, 0.3)
         x, y = uniform(rng, -0.5, 0.5), uniform(rng, 0.0, 0.7)
@@ -62,7 +58,7 @@ def clutter(rng: Rng) -> list[Box]:
 
 
 def heap(rng: Rng) -> list[Box]:
-    boxes: list[Box] = []
+    boxes = []
     for _ in range(2 + int(rng.random() * 5)):
         w, d, h = uniform(rng, 0.2, 0.6), uniform(rng, 0.2, 0.5), uniform(rng, 0.08, 0.3)
         x, y = uniform(rng, -0.25, 0.25), uniform(rng, 0.0, 0.4)
@@ -78,8 +74,7 @@ def assembly(rng: Rng) -> list[Box]:
     for _ in range(2 + int(rng.random() * 6)):
         wide, deep, low = w * uniform(rng, 0.1, 0.9), d * uniform(rng, 0.2, 1.0), top * uniform(rng, 0.0, 1.0)
         high, back = low + uniform(rng, 0.05, 0.7), uniform(rng, 0.0, 1.0) * (d - deep)
-        aside = pick(rng, (0.0, (w - wide) / 2))
-        surface = pick(rng, surfaces)
+        aside, surface = pick(rng, (0.0, (w - wide) / 2)), pick(rng, surfaces)
         shape: Shape = pick(rng, ("box", "box", "cylinder", "ellipsoid"))
         boxes += [block(surface, wide, (back, back + deep), (low, high), x, shape) for x in sorted({aside, -aside})]
         top = min(1.8, max(top, high))
@@ -87,8 +82,7 @@ def assembly(rng: Rng) -> list[Box]:
 
 
 def garment(rng: Rng) -> list[Box]:
-    boxes: list[Box] = []
-    top, x = uniform(rng, 1.0, 1.9), 0.0
+    boxes, top, x = [], uniform(rng, 1.0, 1.9), 0.0
     for _ in range(1 + int(rng.random() * 4)):
         w = uniform(rng, 0.2, 0.6)
         boxes.append(block(fabric(rng), w, (0, uniform(rng, 0.02, 0.15)), (top - uniform(rng, 0.4, 0.9), top), x))

@@ -1,7 +1,5 @@
 """Furniture on the floor, mostly with its back at a wall. Each function draws one piece."""
 
-from __future__ import annotations
-
 from src.rooms.parts import BLACK, STEEL, WHITE, block, cupboards, disc, framed, items, legs, row, shifted, turned
 from src.rooms.raycast import Box
 from src.rooms.textures import Material, Rng, Span, fabric, mirror_glass, pick, stone, tiles, uniform, wood
@@ -45,8 +43,7 @@ def table(rng: Rng) -> list[Box]:
     boxes = [*legs(surface, w, d, h - 0.02), block(surface, w, (0, d), (h - 0.04, h))]
     boxes += items(rng, w * 0.9, (0.1, d - 0.1), h, 0.3)
     if not low and rng.random() < 0.7:
-        seat, back = chair(rng), uniform(rng, 0.15, 0.5)
-        count = int(w / 0.7)
+        seat, back, count = chair(rng), uniform(rng, 0.15, 0.5), int(w / 0.7)
         xs = [((k + 0.5) / count - 0.5) * w for k in range(count)]
         boxes += [turned(box, x, d + back) for x in xs for box in seat]
     return boxes
@@ -127,35 +124,30 @@ def shelf(rng: Rng, width: Span = (0.6, 1.6)) -> list[Box]:
     surface, w, d = wood(rng), uniform(rng, *width), uniform(rng, 0.25, 0.4)
     rise, boards, sparse = uniform(rng, 0.28, 0.4), 2 + int(rng.random() * 6), uniform(rng, 0.1, 0.9)
     h = rise * boards
-    return [
+    boxes = [
         *(block(surface, 0.03, (0, d), (0, h), side * (w - 0.03) / 2) for side in (-1, 1)),
         block(surface, w, (0, 0.01), (0, h)),
         *(block(surface, w, (0, d), (max(0, k * rise - 0.025), max(0.06, k * rise))) for k in range(boards + 1)),
-        *(
-            box
-            for k in range(boards)
-            for box in items(rng, w - 0.08, (0.02, d), max(0.06, k * rise), rise - 0.07, sparse=sparse)
-        ),
-        *(items(rng, w, (0.02, d), h, 0.35) if h < 1.6 else ()),
     ]
+    for k in range(boards):
+        boxes += items(rng, w - 0.08, (0.02, d), max(0.06, k * rise), rise - 0.07, sparse=sparse)
+    return boxes + items(rng, w, (0.02, d), h, 0.35) if h < 1.6 else boxes
 
 
 def kitchen(rng: Rng) -> list[Box]:
     w, counter, upper = uniform(rng, 1.6, 3.8), stone(rng), uniform(rng, 1.33, 1.45)
     count, fridge = int(w / uniform(rng, 0.36, 0.6)), uniform(rng, 0.62, 0.9)
-    return [
+    boxes = [
         *cupboards(rng, count, w / count, (0, 0.58), (0, 0.87), pick(rng, (1, 1, 3))),
         block(counter, w, (0, 0.62), (0.87, 0.91)),
         block(tiles(rng), w, (0, 0.01), (0.91, upper)),
         block(BLACK, 0.56, (0.58, 0.605), (0.12, 0.8), pick(rng, (-0.5, 0.5)) * (w - 0.6)),
         *items(rng, w - 0.1, (0.05, 0.55), 0.91, 0.35),
         *cupboards(rng, count, w / count, (0, 0.33), (upper, upper + uniform(rng, 0.55, 0.85))),
-        *(
-            cupboards(rng, 1, fridge, (0, 0.68), (0, uniform(rng, 1.55, 1.85)), 2, middle=(w + fridge) / 2 + 0.02)
-            if rng.random() < 0.6
-            else ()
-        ),
     ]
+    if rng.random() < 0.6:
+        boxes += cupboards(rng, 1, fridge, (0, 0.68), (0, uniform(rng, 1.55, 1.85)), 2, (w + fridge) / 2 + 0.02)
+    return boxes
 
 
 def island(rng: Rng) -> list[Box]:
@@ -169,8 +161,7 @@ def island(rng: Rng) -> list[Box]:
     ]
     if jut > 0.2:
         seat = _swivel(rng)
-        for x in row(count, 0.6):
-            boxes += [shifted(box, x, -jut - 0.35) for box in seat]
+        boxes += [shifted(box, x, -jut - 0.35) for x in row(count, 0.6) for box in seat]
     return boxes
 
 

@@ -1,13 +1,10 @@
 """Light in a room: lamps, shadows, mirrors; a photo and its exact depth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from src.conventions import MAX_DEPTH_M, Frame, Intrinsics
 from src.rooms.exposure import Exposure
@@ -19,16 +16,9 @@ from src.rooms.kernels.tracing import trace_rays
 from src.rooms.raycast import Camera, Piece, camera_rays, pack_materials, pack_solids, trace
 from src.rooms.textures import RGB
 
-CORNER_REACH_M = 0.6
-CORNER_SHADE = 0.35
-"""Ambient light falls by this share towards a wall, a floor or a ceiling, from this distance on."""
-
-HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35
-"""A point this far behind its surroundings loses this share of ambient light, and half of it of a lamp's."""
-
-PROJECTOR_M = 0.075
-"""A Kinect's projector is this far right of the camera: what it cannot reach has no depth."""
-
+CORNER_REACH_M, CORNER_SHADE = 0.6, 0.35  # from this far on, ambient light falls by this share towards wall or floor
+HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35  # a point this far behind its surroundings loses this share of ambient light
+PROJECTOR_M = 0.075  # a Kinect's projector is this far right of the camera: what it cannot reach has no depth
 KINECT_NEAR_M = 0.5
 
 
@@ -42,19 +32,16 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Room:
-    """All that a frame shows. The shell (walls, floor, ceiling) casts no shadows.
-
-    `softness` is the width of a shadow's edge as a share of the picture's height.
-    """
+    """All that a frame shows."""
 
     size_m: Vec3
-    shell: Piece
+    shell: Piece  # walls, floor and ceiling, which cast no shadows
     pieces: tuple[Piece, ...]
     lamps: tuple[Lamp, ...]
     ambient: RGB
     camera: Camera
     exposure: Exposure
-    softness: float = 0.0
+    softness: float = 0.0  # width of a shadow's edge, in heights of the picture
 
 
 def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
@@ -68,16 +55,12 @@ def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
     present = number >= 0
     if holes:
         present &= (emission == 0) & _measurable(room, solids, rays, depth_m, number)
-    image = room.exposure.expose(light)
     valid = present & (depth_m <= MAX_DEPTH_M)
-    return Frame(image, np.where(present, depth_m, np.float32(0)), valid, intrinsics)
+    return Frame(room.exposure.expose(light), np.where(present, depth_m, np.float32(0)), valid, intrinsics)
 
 
-def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: NDArray[np.int16]) -> Mask:
-    """Tell where a Kinect measures depth: not too near, and where its projector's light arrives.
-
-    **Shape**: (H, W).
-    """
+def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: Integers) -> Mask:
+    """Tell where (H, W) a Kinect measures depth: not too near, and where its projector's light arrives."""
     eye, right = room.camera.position, room.camera.axes()[0]
     x, y, z = (start + PROJECTOR_M * axis for start, axis in zip(eye, right, strict=True))
     from_projector = [
@@ -89,17 +72,9 @@ def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, numbe
 
 
 def light_pixels(
-    room: Room,
-    solids: Solids,
-    sample: Callable[..., Surfaces],
-    rays: Floats,
-    depth_m: Floats,
-    number: NDArray[np.int16],
+    room: Room, solids: Solids, sample: Callable[..., Surfaces], rays: Floats, depth_m: Floats, number: Integers
 ) -> tuple[Floats, Floats]:
-    """Return the light of every pixel, reflections in mirrors included, and the emission of its surface.
-
-    **Shape**: (3, H, W), linear, and (H, W); 0 where nothing is hit.
-    """
+    """Return each pixel's linear light (3, H, W), mirrors included, and emission (H, W); 0 where nothing is hit."""
     shape, rays, number = depth_m.shape, rays.reshape(3, -1), number.ravel()
     eye = np.array(room.camera.position, np.float32)[:, None]
     distance = np.where(number >= 0, depth_m.ravel(), np.float32(0))
@@ -122,10 +97,7 @@ def light_pixels(
 def _shade(
     room: Room, solids: Solids, surfaces: Surfaces, points: Floats, rays: Floats, hollow: Floats, blur_px: int
 ) -> Floats:
-    """Light points by ambient light, darker in corners and hollows, and by each lamp that no box hides.
-
-    **Shape**: points and the rays that met them (3, N), hollow of N elements -> (3, N).
-    """
+    """Light points (3, N) by ambient light, less in corners and hollows (N values), and by lamps that no box hides."""
     shape, hollow, normal = hollow.shape, hollow.ravel(), surfaces.normal
     openness = (0.75 + 0.25 * normal[2]) * (1 - HOLLOW_SHADE * hollow)
     for point, side in zip(points, room.size_m, strict=True):
@@ -149,11 +121,8 @@ def find_hollows(depth_m: Floats) -> Floats:
     return np.clip((clipped_m - around_mm * np.float32(0.001)) / np.float32(HOLLOW_M), 0, 1)
 
 
-def _box_blur(values: Integers | NDArray[np.int32], radius_px: int) -> Floats:
-    """Average integers over a square around each pixel, twice. Sums of integers are equal on every machine.
-
-    **Shape**: (H, W) -> the same.
-    """
+def _box_blur(values: Integers, radius_px: int) -> Floats:
+    """Average integers (H, W) over a square around each pixel, twice: their sums are equal on every machine."""
     side = 2 * radius_px + 1
     if radius_px:
         for _ in range(2):

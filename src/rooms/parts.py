@@ -1,14 +1,12 @@
 """Parts of furniture. In the frame of a piece, x = 0 is its middle, y = 0 its back, z = 0 the floor."""
 
-from __future__ import annotations
-
-from src.rooms.raycast import Box, Shape
+from src.rooms.kernels.solids import Shape
+from src.rooms.raycast import Box
 from src.rooms.textures import RGB, Material, Rng, Span, paint, pick, uniform, wood
 
 WHITE: tuple[RGB, RGB] = (0.8, 0.8, 0.78), (0.65, 0.65, 0.63)
 BLACK = Material((0.02, 0.02, 0.025), (0.05, 0.05, 0.05))
 STEEL = Material((0.3, 0.31, 0.32), (0.2, 0.2, 0.2))
-"""Fixed materials."""
 
 
 def block(surface: Material, width: float, y: Span, z: Span, middle: float = 0.0, shape: Shape = "box") -> Box:

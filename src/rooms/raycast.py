@@ -4,26 +4,20 @@ World: metres, x and y along the floor, z up, the room's inner corner at the ori
 belongs to an upright box, or to a cylinder or an ellipsoid that fills one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from src.conventions import Intrinsics
-from src.rooms.kernels.compilation import Doubles, Floats, Vec3
-from src.rooms.kernels.solids import SHAPES, Solids
+from src.rooms.kernels.compilation import Floats, Integers, Vec3
+from src.rooms.kernels.solids import SHAPES, Shape, Solids
 from src.rooms.kernels.surfaces import PATTERNS, Materials
 from src.rooms.kernels.tracing import trace_pixels
-from src.rooms.prints import mipmap
-from src.rooms.textures import LATTICE, Material
-
-Shape = Literal["box", "cylinder", "ellipsoid"]
+from src.rooms.textures import LATTICE, Material, mipmap
 
 
 class Box(NamedTuple):
@@ -55,7 +49,7 @@ class Piece:
         """The bounds along the axes of the world."""
         return world_bounds(self.hull, self.origin, self.yaw_deg)
 
-    def moved(self, origin: Vec3, yaw_deg: float) -> Piece:
+    def moved(self, origin: Vec3, yaw_deg: float) -> "Piece":
         """Return the piece at another pose; the hull, which is slow to compute, stays valid."""
         piece = replace(self, origin=origin, yaw_deg=yaw_deg)
         vars(piece)["hull"] = self.hull
@@ -101,14 +95,12 @@ class Camera:
 def pack_solids(pieces: Sequence[Piece], dtype: type = np.float64) -> Solids:
     """Write pieces as arrays for the kernels, their boxes numbered in order."""
     boxes = [box for piece in pieces for box in piece.boxes]
-    bounds = [(piece.hull.low, piece.hull.high, *piece.bounds) for piece in pieces]
-    hulls: Doubles = np.array(bounds, dtype).reshape(-1, 2, 2, 3)
     return Solids(
         np.array([(box.low, box.high) for box in boxes], dtype).reshape(-1, 2, 3),
         np.array([SHAPES.index(box.shape) for box in boxes], np.int64),
         np.array([(*cos_sin(piece.yaw_deg), *piece.origin) for piece in pieces], dtype).reshape(-1, 5),
-        np.ascontiguousarray(hulls[:, 0]),
-        np.ascontiguousarray(hulls[:, 1]),
+        np.array([(piece.hull.low, piece.hull.high) for piece in pieces], dtype).reshape(-1, 2, 3),
+        np.array([piece.bounds for piece in pieces], dtype).reshape(-1, 2, 3),
         np.cumsum([len(piece.boxes) for piece in pieces], dtype=np.int64),
     )
 
@@ -125,20 +117,14 @@ def pack_materials(pieces: Sequence[Piece]) -> Materials:
     )
 
 
-def trace(solids: Solids, camera: Camera, intrinsics: Intrinsics) -> tuple[Floats, NDArray[np.int16]]:
-    """Find the first box at every pixel and its depth along the optical axis.
-
-    **Shape**: two (H, W): metres, infinite where nothing is hit; the number of the box, or -1.
-    """
+def trace(solids: Solids, camera: Camera, intrinsics: Intrinsics) -> tuple[Floats, Integers]:
+    """Find depth (H, W) along the optical axis, infinite where nothing is hit, and the number of the box, or -1."""
     lens = intrinsics.fx_px, intrinsics.fy_px, intrinsics.cx_px, intrinsics.cy_px
     return trace_pixels(solids, camera.position, camera.axes(), lens, intrinsics.height_px, intrinsics.width_px)
 
 
 def camera_rays(camera: Camera, intrinsics: Intrinsics) -> Floats:
-    """Return the rays through the pixel centres in the world, one metre long along the optical axis.
-
-    **Shape**: (3, H, W).
-    """
+    """Return the rays (3, H, W) through the pixel centres in the world, one metre long along the optical axis."""
     x = (np.arange(intrinsics.width_px) - intrinsics.cx_px) / intrinsics.fx_px
     y = (np.arange(intrinsics.height_px) - intrinsics.cy_px) / intrinsics.fy_px
     right, down, forward = (np.array(axis)[:, None] for axis in camera.axes())

@@ -1,7 +1,5 @@
 """Endless furnished rooms: a photo and its exact depth from a seed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,16 +13,13 @@ from src.rooms.furniture import basin
 from src.rooms.kernels.compilation import Vec3
 from src.rooms.lighting import Lamp, Room, render
 from src.rooms.parts import WHITE, block
-from src.rooms.placing import Bounds, place_piece
+from src.rooms.placing import HEIGHT_M, Bounds, choose_camera, clearance, place_piece
 from src.rooms.raycast import Piece
 from src.rooms.shell import build_shell
 from src.rooms.textures import Material, Rng, pick, tiles, uniform, wall
 from src.rooms.themes import FREE, THEMES, Draw
-from src.rooms.viewpoint import HEIGHT_M, choose_camera, clearance
 
-VERSION = 6
-"""Increase it when a seed gives other bytes than before: caches and published figures depend on it."""
-
+VERSION = 6  # increase it when a seed gives other bytes than before: caches and published figures depend on it
 MOST_PIECES = 60
 
 
@@ -50,18 +45,12 @@ class RoomPairs:
             raise UserError(f"rooms: got the split {split!r}, expected one of {', '.join(SPLITS)}.")
         if count < 0 or seed < 0:
             raise UserError(f"rooms: got count {count} and seed {seed}, expected neither below 0.")
-        self._key = VERSION, SPLITS.index(split)
-        self._seed = seed
-        self._intrinsics = intrinsics
-        self._holes = holes
-        self._without = without
+        self._key, self._seed = (VERSION, SPLITS.index(split)), seed
+        self._holes, self._without = holes, without
         self.names: Sequence[str] = [f"rooms/{split}/{index:06d}" for index in range(count)]
-        self.scenes: Sequence[str] = self.names
-        self.fingerprint = f"rooms version={VERSION} count={count} split={split} seed={seed} {intrinsics}"
-        if holes:
-            self.fingerprint += " holes"
-        if without:
-            self.fingerprint += f" without {without}"
+        self.scenes = self.names
+        options = " holes" * holes + (f" without {without}" if without else "")
+        self.fingerprint = f"rooms version={VERSION} count={count} split={split} seed={seed} {intrinsics}{options}"
         self.identity = self.fingerprint
         self.cameras, self.summary = [intrinsics], ""
 
@@ -80,7 +69,7 @@ class RoomPairs:
         room = make_room(np.random.Generator(np.random.PCG64(stream)))
         if self._without:
             room = INGREDIENTS[self._without](room)
-        return render(room, self._intrinsics, holes=self._holes)
+        return render(room, self.cameras[0], holes=self._holes)
 
 
 def make_room(rng: Rng) -> Room:
@@ -113,9 +102,8 @@ def make_room(rng: Rng) -> Room:
         pieces += _furnish(rng, theme.optional, opening.beyond)
     level = uniform(rng, 0.08, 0.35)
     red, green, blue = (level * uniform(rng, 0.9, 1.0) * (0.4 + 0.6 * c) for c in walls.colour)
-    return Room(
-        size, shell, tuple(pieces), lamps, (red, green, blue), camera, _draw_exposure(rng), uniform(rng, 0, 0.03)
-    )
+    exposure, softness = _draw_exposure(rng), uniform(rng, 0, 0.03)
+    return Room(size, shell, tuple(pieces), lamps, (red, green, blue), camera, exposure, softness)
 
 
 def _furnish(rng: Rng, draws: Sequence[Draw], bounds: Bounds) -> list[Piece]:
@@ -123,10 +111,8 @@ def _furnish(rng: Rng, draws: Sequence[Draw], bounds: Bounds) -> list[Piece]:
     (x, y, _), high = bounds
     size, pieces = (high[0] - x, high[1] - y, high[2]), list[Piece]()
     for _ in range(6):
-        draw = pick(rng, draws)
-        piece = place_piece(
-            rng, tuple(draw(rng)), size, [other.bounds for other in pieces], against_wall=draw not in FREE
-        )
+        draw, taken = pick(rng, draws), [piece.bounds for piece in pieces]
+        piece = place_piece(rng, tuple(draw(rng)), size, taken, against_wall=draw not in FREE)
         if piece:
             pieces.append(piece)
     return [piece.moved((piece.origin[0] + x, piece.origin[1] + y, 0.0), piece.yaw_deg) for piece in pieces]

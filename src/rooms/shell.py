@@ -1,7 +1,5 @@
 """The shell of a room: floor, ceiling, walls, and openings into the next rooms."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 

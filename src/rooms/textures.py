@@ -1,22 +1,20 @@
-"""Random numbers, materials and their colours.
+"""Random numbers, materials and their colours, and the print that all printed and woven surfaces show parts of.
 
 A seed must give the same bytes on every machine, so numbers come only from what IEEE 754 rounds in one way: + - * /
 sqrt, comparisons, floor and integers. The last bits of sines, powers and matrix products depend on the processor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeVar
+from functools import cache
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.rooms.kernels.surfaces import LATTICE_SIDE
+from src.rooms.kernels.surfaces import LATTICE_SIDE, Mipmap, Pattern
 
 RGB = tuple[float, float, float]
 Span = tuple[float, float]
-Pattern = Literal["plain", "noise", "wood", "boards", "stripes", "checks", "tiles", "print"]
 Rng = np.random.Generator
 T = TypeVar("T")
 
@@ -36,41 +34,31 @@ def uniform(rng: Rng, low: float, high: float) -> float:
     return lerp(low, high, rng.random())
 
 
-def uniforms(rng: Rng, count: int) -> list[float]:
-    """Draw numbers in [0, 1): the same as by single draws, but faster."""
-    return rng.random(count).tolist()
-
-
 def pick(rng: Rng, choices: Sequence[T]) -> T:
     """Draw one of the choices."""
     return choices[int(rng.random() * len(choices))]
 
 
 class Material(NamedTuple):
-    """A colour, and a pattern that blends it with a second one.
-
-    **Units**: linear reflectance in [0, 1]; `emission` and `mirror` in multiples of the colour and of what is
-    reflected; `wear` is the share by which stains and grain change the colour; `gloss` the share of a lamp's light in
-    its highlight; `bumps` the slope of folds that are `bump_m` wide.
-    """
+    """A colour, and a pattern that blends it with a second one; both are linear reflectance in [0, 1]."""
 
     colour: RGB
     second: RGB
     pattern: Pattern = "plain"
     size_m: float = 0.5
     phase_m: float = 0.0
-    emission: float = 0.0
-    wear: float = 0.0
+    emission: float = 0.0  # in multiples of the colour
+    wear: float = 0.0  # share by which stains and grain change the colour
     grains_per_m: float = 60.0
-    gloss: float = 0.0
-    bumps: float = 0.0
+    gloss: float = 0.0  # share of a lamp's light in its highlight
+    bumps: float = 0.0  # slope of folds that are `bump_m` wide
     bump_m: float = 0.1
-    mirror: float = 0.0
+    mirror: float = 0.0  # share of what is reflected
 
 
 def material(rng: Rng, seen: RGB, patterns: Sequence[Pattern], size_m: Span, contrast: float = 0.3) -> Material:
     """Draw a material around the colour `seen` (gamma 2): its shade, pattern, second colour and scale."""
-    shade, worn, *tints, dark, warm, even, cold, which, scale, phase, grain, shine = uniforms(rng, 14)
+    shade, worn, *tints, dark, warm, even, cold, which, scale, phase, grain, shine = rng.random(14).tolist()
     shade, dark = lerp(0.7, 1.08, shade), lerp(1 - contrast, 1 + contrast / 4, dark)
     first = [_clip(c * shade + lerp(-0.04, 0.04, tint)) for c, tint in zip(seen, tints, strict=True)]
     second = [_clip(c * dark * lerp(0.94, 1.06, t)) for c, t in zip(first, (warm, even, cold), strict=True)]
@@ -98,7 +86,7 @@ def _linear(colour: Sequence[float]) -> RGB:
 
 def printed(rng: Rng, size_m: Span = (0.15, 0.8)) -> Material:
     """Draw a printed or woven material: shapes of many sizes, in colours between a dark and a light one."""
-    tint, dark, light, *tints, scale, phase = uniforms(rng, 11)
+    tint, dark, light, *tints, scale, phase = rng.random(11).tolist()
     tint, dark, light = lerp(0.0, 0.25, tint), lerp(0.02, 0.4, dark), lerp(0.4, 0.95, light)
     colour = _linear([_clip(dark * (1 + lerp(-tint, tint, share))) for share in tints[:3]])
     second = _linear([_clip(light * (1 + lerp(-tint, tint, share))) for share in tints[3:]])
@@ -170,3 +158,32 @@ def hash_integers(numbers: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 LATTICE = (hash_integers(np.arange(LATTICE_SIDE**2, dtype=np.uint32)) >> np.uint32(8)).astype(np.float32) * 2.0**-24
 """Random values in [0, 1) that the noise interpolates."""
+
+SIDE_PX = 512  # side of the print, which repeats; a power of two
+
+
+@cache
+def mipmap() -> Mipmap:
+    """Draw the print, shapes over shapes, and its halvings. **Source**: dead leaves, Lee, Mumford, Huang 2001."""
+    rng = np.random.Generator(np.random.PCG64(5))
+    canvas = np.full((SIDE_PX, SIDE_PX, 3), 0.5, np.float32)
+    for _ in range(2500):
+        radius = int(min(100, 2 / max(2 / 100, float(rng.random()))))
+        middle_y, middle_x, stretch = (int(float(rng.random()) * n) for n in (SIDE_PX, SIDE_PX, 3))
+        offset = np.arange(-radius, radius + 1)
+        y, x = offset[:, None], offset * (1 + stretch)
+        is_round = float(rng.random()) < 0.5
+        inside = y * y + x * x < radius * radius if is_round else (np.abs(x) < radius) & (np.abs(y) < radius)
+        grey = float(rng.random())
+        colour = [min(1.0, max(0.0, grey + 0.35 * (float(rng.random()) - 0.5))) for _ in range(3)]
+        # Shapes wrap around the edges, so that the picture repeats without a seam.
+        area = np.ix_((middle_y + offset) % SIDE_PX, (middle_x + offset) % SIDE_PX)
+        canvas[area] = np.where(inside[..., None], np.array(colour, np.float32), canvas[area])
+    levels = [canvas]
+    while len(canvas) > 1:
+        canvas = canvas[::2, ::2] + canvas[1::2, ::2] + canvas[::2, 1::2] + canvas[1::2, 1::2]
+        canvas = canvas * np.float32(0.25)
+        levels.append(canvas)
+    sides = np.array([len(level) for level in levels], np.int64)
+    pixels = np.concatenate([level.reshape(-1, 3) for level in levels])
+    return Mipmap(pixels, sides, np.cumsum(sides**2) - sides**2)

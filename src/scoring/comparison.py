@@ -1,7 +1,5 @@
 """Several runs in one table, and the conclusion that its figures allow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,10 +25,7 @@ class Run(NamedTuple):
     result: Mapping[str, Any]
 
     def measure(self, protocol: str, name: str) -> float:
-        """Return a figure of the result.
-
-        **Raises**: KeyError when the protocol is not defined for the network's target.
-        """
+        """Return a figure of the result; KeyError when the protocol is not defined for the network's target."""
         return float(self.result["protocols"][protocol][name])
 
 
@@ -38,26 +33,28 @@ def tabulate(runs: Sequence[Run]) -> str:
     """Write all measures of all protocols as Markdown tables."""
     tables = []
     for protocol, measures in COLUMNS.items():
-        known = [run for run in runs if protocol in run.result["protocols"]]
-        rows = {run.name: [run.measure(protocol, name) for name in measures] for run in known}
-        if not known:
+        if rows := _rows(runs, protocol, measures):
+            tables.append(_table([protocol, *(HEADINGS.get(name, name) for name in measures)], rows))
+        else:
             tables.append(f"`{protocol}` needs metres, which networks of the relative target do not estimate.")
-            continue
-        if mean_map := runs[0].result.get("protocols_mean_map", {}).get(protocol):
-            rows["mean training map, no network"] = [mean_map[name] for name in measures]
-        tables.append(_table([protocol, *(HEADINGS.get(name, name) for name in measures)], rows))
     return "\n\n".join(tables)
 
 
 def tabulate_beside_original(runs: Sequence[Run]) -> str:
     """Write the relative protocol beside the figures of the original project's report."""
-    rows = {
-        run.name: [run.measure("relative", "ssim"), run.measure("relative", "mse"), *ORIGINAL.get(run.name, ())]
-        for run in runs
-    }
-    if mean_map := runs[0].result.get("protocols_mean_map", {}).get("relative"):
-        rows["mean training map, no network"] = [mean_map["ssim"], mean_map["mse"]]
+    measured = _rows(runs, "relative", ("ssim", "mse"))
+    rows = {name: [*values, *ORIGINAL.get(name, ())] for name, values in measured.items()}
     return _table(["run", "SSIM", "MSE", "the original's SSIM", "the original's MSE"], rows)
+
+
+def _rows(runs: Sequence[Run], protocol: str, measures: Sequence[str]) -> dict[str, list[float]]:
+    """Return a protocol's measures by run and those of the mean map; nothing if no run has the protocol."""
+    known = [run for run in runs if protocol in run.result["protocols"]]
+    rows = {run.name: [run.measure(protocol, name) for name in measures] for run in known}
+    mean_map = runs[0].result.get("protocols_mean_map", {}).get(protocol)
+    if known and mean_map:
+        rows["mean training map, no network"] = [mean_map[name] for name in measures]
+    return rows
 
 
 def _table(headings: Sequence[str], rows: Mapping[str, Sequence[float]]) -> str:

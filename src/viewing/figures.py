@@ -1,9 +1,4 @@
-"""Still figures in one style: near is bright, far is dark, grey is unknown, and every scale has a unit.
-
-**Raises**: UserError from each function that writes a file, when the file cannot be written.
-"""
-
-from __future__ import annotations
+"""Still figures in one style: near is bright, far is dark, grey is unknown. Unwritable files raise UserError."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -22,23 +17,20 @@ from src.files import whole_file
 
 DEPTH_COLOURS = mpl.colormaps["magma_r"].with_extremes(bad="0.75")
 ERROR_COLOURS = mpl.colormaps["cividis"].with_extremes(bad="0.75")
-MAX_ERROR = 1.0
-"""Upper end of the error's colour scale, in the unit of the depth."""
-
+RGBImage = NDArray[np.uint8]  # (H, W, 3)
+DepthMap = NDArray[np.float32]  # (H, W)
+MAX_ERROR = 1.0  # upper end of the error's colour scale, in the unit of the depth
 MAX_PREVIEW_PX = 1600
 NO_TICKS: dict[str, Any] = {"xticks": [], "yticks": []}
 
 
 class Comparison(NamedTuple):
-    """One row of a strip.
-
-    **Shape**: image (H, W, 3) uint8; truth and prediction (h, w), each of any size; truth 0 where unknown.
-    """
+    """One row of a strip; its pictures may have different sizes."""
 
     title: str
-    image: NDArray[np.uint8]
-    truth: NDArray[np.float32]
-    prediction: NDArray[np.float32]
+    image: RGBImage
+    truth: DepthMap  # 0 where unknown
+    prediction: DepthMap
 
 
 class Curve(NamedTuple):
@@ -61,17 +53,14 @@ def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> No
         axes[0].imshow(row.image, aspect="auto")
         _show_depth(axes[1], _mask_unknown(row.truth), vmax)
         _add_colour_bar(_show_depth(axes[2], prediction, vmax), axes[2], unit)
-        error_image = axes[3].imshow(error, cmap=ERROR_COLOURS, vmin=0, vmax=MAX_ERROR, aspect="auto")
-        _add_colour_bar(error_image, axes[3], unit)
+        _add_colour_bar(_show_depth(axes[3], error, MAX_ERROR, ERROR_COLOURS), axes[3], unit)
     _set_titles(grid[0], ("photo", "truth", "prediction", "absolute error"))
     _save(figure, path)
 
 
-def draw_contact_sheet(
-    frames: Sequence[tuple[str, NDArray[np.uint8], NDArray[np.float32]]], path: Path, *, columns: int = 4
-) -> None:
+def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: Path) -> None:
     """Draw many frames, (title, image, depth_m) each, photo beside depth, all on one scale in metres."""
-    rows = -(-len(frames) // columns)
+    columns, rows = 4, -(-len(frames) // 4)
     figure = Figure((3.4 * columns, 0.3 + 1.55 * rows), layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False, subplot_kw=NO_TICKS)
     pairs = grid.reshape(-1, 2)
@@ -87,11 +76,7 @@ def draw_contact_sheet(
 
 
 def draw_models(
-    names: Sequence[str],
-    frames: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32], Sequence[NDArray[np.float32]]]],
-    path: Path,
-    *,
-    unit: str = "m",
+    names: Sequence[str], frames: Sequence[tuple[RGBImage, DepthMap, Sequence[DepthMap]]], path: Path, unit: str = "m"
 ) -> None:
     """Draw the predictions of several networks for the same frames: (photo, truth, one prediction per name) each."""
     columns = len(names) + 2
@@ -114,9 +99,8 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     for axes, curves in zip(row, charts.values(), strict=True):
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(curves)))
         # Lines differ in dash and marker too, so that they can be told apart in grey.
-        for curve, colour, dash, marker in zip(
-            curves, colours, cycle(("-", "--", "-.", ":")), cycle("os^Dv"), strict=False
-        ):
+        styles = zip(colours, cycle(("-", "--", "-.", ":")), cycle("os^Dv"), strict=False)
+        for curve, (colour, dash, marker) in zip(curves, styles, strict=False):
             axes.plot(curve.epochs, curve.values, dash, color=colour, marker=marker, markersize=4, label=curve.name)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -126,31 +110,28 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_depth(
-    depth: NDArray[np.float32], path: Path, *, photo: NDArray[np.uint8] | None = None, unit: str = "m"
-) -> None:
+def draw_depth(depth: DepthMap, path: Path, *, photo: RGBImage | None = None, unit: str = "m") -> None:
     """Draw one depth map, (H, W), with its scale; beside its photo, (H, W, 3), if given."""
     columns, width_inch, height_inch = (1, 8.0, 7.0) if photo is None else (2, 12.0, 5.6)
     figure = Figure((width_inch, height_inch * depth.shape[0] / depth.shape[1]), layout="constrained")
     row = figure.subplots(1, columns, squeeze=False, subplot_kw=NO_TICKS)[0]
     if photo is not None:
         row[0].imshow(_preview(photo))
-    depth_image = _show_depth(row[-1], _preview(depth), scale_max(depth), aspect="equal")
-    _add_colour_bar(depth_image, row[-1], unit)
+    _add_colour_bar(_show_depth(row[-1], _preview(depth), scale_max(depth), aspect="equal"), row[-1], unit)
     _save(figure, path)
 
 
-def scale_max(depth: NDArray[np.float32]) -> float:
+def scale_max(depth: DepthMap) -> float:
     """Choose the upper end of a colour scale from 0: beyond all but the farthest 0.5 % of the pixels."""
     return max(float(np.percentile(_preview(depth), 99.5)), 1e-3)
 
 
-def colour_depth(depth: NDArray[np.float32], vmax: float) -> NDArray[np.uint8]:
+def colour_depth(depth: DepthMap, vmax: float) -> RGBImage:
     """Map depth from 0 to `vmax` to the colours of the figures: (H, W) -> (H, W, 3) uint8."""
     return (DEPTH_COLOURS(depth / vmax)[..., :3] * 255).astype(np.uint8)
 
 
-def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> NDArray[np.uint8]:
+def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> RGBImage:
     """Draw the colour bar of `colour_depth` alone: (height_px, 60, 3) uint8."""
     figure = Figure((0.6, height_px / 100), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -162,7 +143,7 @@ def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> NDArray[np.u
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _mask_unknown(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mask_unknown(depth: DepthMap) -> DepthMap:
     return np.where(depth > 0, depth, np.nan)
 
 
@@ -172,15 +153,15 @@ def _preview(image: NDArray[Any]) -> NDArray[Any]:
     return image[::stride, ::stride]
 
 
-def _resize_nearest(depth: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _resize_nearest(depth: DepthMap, shape: tuple[int, ...]) -> DepthMap:
     """Resize a depth map by nearest neighbour, so that its pixels stay visible."""
     rows = (np.arange(shape[0]) * depth.shape[0]) // shape[0]
     columns = (np.arange(shape[1]) * depth.shape[1]) // shape[1]
     return depth[rows[:, None], columns]
 
 
-def _show_depth(axes: Axes, depth: NDArray[np.float32], vmax: float, aspect: Any = "auto") -> AxesImage:
-    return axes.imshow(depth, cmap=DEPTH_COLOURS, vmin=0, vmax=vmax, aspect=aspect)
+def _show_depth(axes: Axes, depth: DepthMap, vmax: float, cmap: Any = DEPTH_COLOURS, aspect: Any = "auto") -> AxesImage:
+    return axes.imshow(depth, cmap=cmap, vmin=0, vmax=vmax, aspect=aspect)
 
 
 def _add_colour_bar(image: AxesImage, axes: Axes | list[Axes], unit: str) -> None:

@@ -1,31 +1,22 @@
 """Interactive plotly figures: a depth map that shows metres under the cursor, and a point cloud to rotate."""
 
-from __future__ import annotations
-
 import base64
 import io
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 from PIL import Image
 
-from src.viewing.figures import DEPTH_COLOURS
+from src.viewing.figures import DEPTH_COLOURS, DepthMap, RGBImage
 from src.viewing.pointcloud import Cloud
 
-MAX_POINTS = 30_000
-"""With more, a phone rotates the cloud in jerks."""
-
+MAX_POINTS = 30_000  # of a larger cloud, evenly spaced ones are shown: a phone rotates more of them in jerks
 DEPTH_SIDE_PX = 320
 PHOTO_SIDE_PX = 640
 """Longest sides in the figure: the network predicts no finer depth, and a page or notebook stays small."""
 
-VIEWPOINT = 0.15, -0.5, 0.2
-"""First view of the cloud: right of, ahead of and above the camera, in units of the cloud's median distance."""
-
-GRID = "rgb(160, 160, 160)"
-UNKNOWN = "rgb(191, 191, 191)"
-TRANSPARENT = "rgba(0, 0, 0, 0)"
+VIEWPOINT = 0.15, -0.5, 0.2  # first eye: right of, ahead of and above the camera, in the cloud's median distances
+GRID, UNKNOWN, TRANSPARENT = "rgb(160, 160, 160)", "rgb(191, 191, 191)", "rgba(0, 0, 0, 0)"
 
 STYLE = {
     "template": "none",
@@ -37,21 +28,16 @@ STYLE = {
 """No margin, and the background of the page, light or dark."""
 
 
-def depth_figure(image: NDArray[np.uint8], depth_m: NDArray[np.float32]) -> go.Figure:
-    """Show depth, the photo, or both; the cursor reads metres in each.
-
-    **Shape**: image (H, W, 3) uint8, depth_m (h, w) of the same view; 0 where unknown.
-    """
+def depth_figure(image: RGBImage, depth_m: DepthMap) -> go.Figure:
+    """Show a photo (H, W, 3), its depth (h, w; 0 where unknown), or both; the cursor reads metres in each."""
     height, width = depth_m.shape
     stride = -(-max(height, width) // DEPTH_SIDE_PX)
     first = stride // 2
     known_m = np.where(depth_m > 0, depth_m, np.nan)[first::stride, first::stride]
+    cells = {"x0": first, "dx": stride, "y0": first, "dy": stride}
     heatmap = go.Heatmap(
         z=known_m.astype(np.float32),
-        x0=first,
-        dx=stride,
-        y0=first,
-        dy=stride,
+        **cells,
         zmin=0,
         zmax=float(np.nanpercentile(known_m, 99.5)) if np.isfinite(known_m).any() else 1.0,
         colorscale=[(x, "rgb({}, {}, {})".format(*DEPTH_COLOURS(x, bytes=True)[:3])) for x in np.linspace(0, 1, 33)],
@@ -76,36 +62,22 @@ def depth_figure(image: NDArray[np.uint8], depth_m: NDArray[np.float32]) -> go.F
 
 
 def cloud_figure(cloud: Cloud) -> go.Figure:
-    """Show an upright point cloud in the photo's colours, seen from behind the camera, axes equally scaled.
-
-    The cursor reads the depth of a point. Of more than `MAX_POINTS`, an evenly spaced subset is shown.
-    """
+    """Show an upright cloud in the photo's colours from behind the camera; the cursor reads the depth of a point."""
     count = len(cloud.points_m)
     shown = np.linspace(0, count - 1, min(count, MAX_POINTS)).astype(int)
     points_m = cloud.points_m[shown].T[[0, 2, 1]] * np.array([[1], [1], [-1]], dtype=np.float32)
     right, ahead, up = points_m
-    scatter = go.Scatter3d(
-        x=right,
-        y=ahead,
-        z=up,
-        mode="markers",
-        marker={"size": 3, "color": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in cloud.colours[shown]]},
-        hovertemplate="%{y:.2f} m<extra></extra>",
-    )
+    marker = {"size": 3, "color": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in cloud.colours[shown]]}
+    hover = "%{y:.2f} m<extra></extra>"
+    scatter = go.Scatter3d(x=right, y=ahead, z=up, mode="markers", marker=marker, hovertemplate=hover)
     # The axes include the camera, at 0; this also gives a cloud without points a range.
     ranges = np.stack([points_m.min(axis=1, initial=0), points_m.max(axis=1, initial=0)], axis=1)
     spans = np.maximum(ranges[:, 1] - ranges[:, 0], 1e-3)
     centre, scale = ranges.mean(axis=1), spans.max()
     median_m = float(np.median(ahead)) if count else 1.0
-    scene = {
-        "aspectmode": "manual",
-        "aspectratio": _xyz(spans / scale),
-        "camera": {
-            "eye": _xyz((np.array(VIEWPOINT) * median_m - centre) / scale),
-            "center": _xyz((np.array([0, median_m, 0]) - centre) / scale),
-            "up": _xyz((0, 0, 1)),
-        },
-    }
+    eye, target = (np.array(VIEWPOINT) * median_m - centre) / scale, (np.array([0, median_m, 0]) - centre) / scale
+    camera = {"eye": _xyz(eye), "center": _xyz(target), "up": _xyz((0, 0, 1))}
+    scene = {"aspectmode": "manual", "aspectratio": _xyz(spans / scale), "camera": camera}
     style = {"title": "", "ticksuffix": " m", "dtick": 1, "gridcolor": GRID, "zerolinecolor": GRID}
     for name, limits in _xyz(ranges).items():
         scene[f"{name}axis"] = {**style, "range": tuple(limits), "showbackground": False, "showspikes": False}
@@ -114,7 +86,7 @@ def cloud_figure(cloud: Cloud) -> go.Figure:
     return figure
 
 
-def jpeg_data_url(image: NDArray[np.uint8]) -> str:
+def jpeg_data_url(image: RGBImage) -> str:
     """Encode a photo, shrunk to `PHOTO_SIDE_PX`, as a data URL."""
     picture, content = Image.fromarray(image), io.BytesIO()
     picture.thumbnail((PHOTO_SIDE_PX, PHOTO_SIDE_PX))

@@ -1,7 +1,5 @@
 """Write a video that any player and browser shows: H.264 in MP4."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from fractions import Fraction

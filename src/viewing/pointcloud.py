@@ -1,7 +1,5 @@
 """Point clouds from depth maps, and PLY files for MeshLab and Blender."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -12,40 +10,29 @@ from numpy.typing import NDArray
 from src.conventions import Intrinsics
 from src.files import whole_file
 
-MAX_SLOPE = 8.0
-"""Metres away per metre across: a surface seen at 83 degrees. A steeper one is the edge between two objects."""
+MAX_SLOPE = 8.0  # metres away per metre across, a surface seen at 83 degrees: a steeper one is an edge of an object
 
 
 class Cloud(NamedTuple):
-    """Coloured points in the camera's frame: X right, Y down, Z forward.
+    """N coloured points in the camera's frame: X right, Y down, Z forward."""
 
-    **Shape**: points_m (N, 3) float32, metres; colours (N, 3) uint8.
-    """
-
-    points_m: NDArray[np.float32]
-    colours: NDArray[np.uint8]
+    points_m: NDArray[np.float32]  # (N, 3)
+    colours: NDArray[np.uint8]  # (N, 3)
 
 
 def make_cloud(
     image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, max_points: int = 320_000
 ) -> Cloud:
-    """Make a cloud of at most `max_points` points from a regular grid of pixels.
+    """Make a cloud of at most `max_points` points from a regular grid of pixels, (H, W, 3) and (H, W).
 
     Left out: pixels without depth (0), and those at the edge of an object, where a resized map interpolates.
-
-    **Shape**: image (H, W, 3) uint8, depth_m (H, W).
     """
     stride = math.ceil(math.sqrt(depth_m.size / max_points))
     first = stride // 2
     depth = depth_m[first::stride, first::stride]
-    strided = Intrinsics(
-        camera.fx_px / stride,
-        camera.fy_px / stride,
-        (camera.cx_px - first) / stride,
-        (camera.cy_px - first) / stride,
-        depth.shape[1],
-        depth.shape[0],
-    )
+    lens = camera.fx_px, camera.fy_px, camera.cx_px - first, camera.cy_px - first
+    fx_px, fy_px, cx_px, cy_px = (length / stride for length in lens)
+    strided = Intrinsics(fx_px, fy_px, cx_px, cy_px, depth.shape[1], depth.shape[0])
     keep = (depth > 0) & ~is_edge(depth, strided)
     return Cloud(strided.unproject(depth)[keep], image[first::stride, first::stride][keep])
 
@@ -62,10 +49,7 @@ def is_edge(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool
 
 
 def write_ply(cloud: Cloud, path: Path) -> None:
-    """Write a binary PLY with colours, in metres, upright for viewers: X right, Y up, Z towards the viewer.
-
-    **Raises**: UserError when the file cannot be written.
-    """
+    """Write a coloured binary PLY in metres: X right, Y up, Z to the viewer. UserError when it cannot be written."""
     import trimesh
 
     upright = cloud.points_m * np.array([1, -1, -1], dtype=np.float32)

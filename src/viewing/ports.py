@@ -1,17 +1,12 @@
 """Check ports before a server starts, so that a taken one is reported before anything slow."""
 
-from __future__ import annotations
-
 import socket
 
 from src.conventions import UserError
 
 
 def check_ports(host: str, *ports: int) -> None:
-    """Check that a server can listen on these ports of a host.
-
-    **Raises**: UserError when the host has no such address or a port is taken.
-    """
+    """Check that a server can listen on these ports; UserError when the host has no such address or one is taken."""
     for port in ports:
         try:
             with socket.socket() as listener:

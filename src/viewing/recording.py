@@ -1,9 +1,4 @@
-"""Rerun recordings (.rrd): clouds of truth and prediction side by side in one scene, and their pictures below.
-
-**Source**: https://rerun.io/docs; the viewer comes with `rerun-sdk`.
-"""
-
-from __future__ import annotations
+"""Rerun recordings (.rrd): clouds of truth and prediction side by side in one scene, and their pictures below."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,39 +8,28 @@ from typing import Any, NamedTuple
 import numpy as np
 import rerun as rr
 import rerun.blueprint as rrb
-from numpy.typing import NDArray
 
 from src.conventions import Intrinsics, UserError
 from src.files import whole_file
-from src.viewing.figures import MAX_ERROR, scale_max
+from src.viewing.figures import MAX_ERROR, DepthMap, RGBImage, scale_max
 from src.viewing.pointcloud import Cloud, make_cloud
 
-APPLICATION_ID = "bifpn-depth"
-DEPTH_COLOURS = rr.components.Colormap.Magma
-"""As in the figures near is bright and far is dark, since the depth range runs from far to 0."""
+DEPTH_COLOURS = rr.components.Colormap.Magma  # near is bright, as in the figures: the depth range runs from far to 0
 ERROR_COLOURS = rr.components.Colormap.Viridis
-MAX_POINTS = 100_000
-"""Of a cloud: every other pixel of an NYU frame in each direction, which a browser still renders smoothly."""
-
+MAX_POINTS = 100_000  # of a cloud: every second row and column of an NYU frame, which a browser renders smoothly
+SPACING = 1.08  # distance between the two clouds, in widths of a cloud
 SHADING: dict[str, Any] = {"point_shading": "flat"} if hasattr(rr.components, "PointShading") else {}
 """Points without dark rims, which form patterns on walls; Rerun before 0.41 has no such option."""
 
-SPACING = 1.08
-"""Distance between the two clouds, in widths of a cloud."""
-
 
 class PredictedFrame(NamedTuple):
-    """One frame to record.
-
-    **Shape**: image (H, W, 3) uint8; prediction_m and truth_m (H, W); truth_m 0 where unknown, None without truth.
-    **Units**: metres; `camera` in pixels of (H, W).
-    """
+    """A frame to record; its photo and its maps have one size."""
 
     title: str
-    image: NDArray[np.uint8]
+    image: RGBImage
     camera: Intrinsics
-    prediction_m: NDArray[np.float32]
-    truth_m: NDArray[np.float32] | None = None
+    prediction_m: DepthMap
+    truth_m: DepthMap | None = None  # 0 where unknown
 
 
 def write_recording(frames: Iterable[PredictedFrame], path: Path) -> int:
@@ -55,7 +39,7 @@ def write_recording(frames: Iterable[PredictedFrame], path: Path) -> int:
     """
     extents_m: list[tuple[float, float]] = []
     with whole_file(path) as unfinished:
-        stream = rr.RecordingStream(APPLICATION_ID)
+        stream = rr.RecordingStream("bifpn-depth")
         # Rerun's own file sink hangs when the disk is full, so Python writes the bytes.
         buffer = rr.binary_stream(stream)
         try:
@@ -76,9 +60,8 @@ def write_recording(frames: Iterable[PredictedFrame], path: Path) -> int:
 
 def log_frame(stream: rr.RecordingStream, frame: PredictedFrame) -> tuple[float, float]:
     """Log a frame's photo, depth maps and clouds at the current time; return the clouds' extent."""
-    maps_m = {"prediction": frame.prediction_m}
-    if frame.truth_m is not None:
-        maps_m = {"truth": frame.truth_m, **maps_m}
+    maps_m = {} if frame.truth_m is None else {"truth": frame.truth_m}
+    maps_m["prediction"] = frame.prediction_m
     far_m = max(scale_max(depth_m) for depth_m in maps_m.values())
     clouds = [make_cloud(frame.image, depth_m, frame.camera, max_points=MAX_POINTS) for depth_m in maps_m.values()]
     width_m, depth_m = measure_extent(clouds)
@@ -90,14 +73,13 @@ def log_frame(stream: rr.RecordingStream, frame: PredictedFrame) -> tuple[float,
         image_plane_distance=far_m / 20,
     )
     for index, (name, map_m) in enumerate(maps_m.items()):
-        entity = f"world/{name}"
         centre_m = SPACING * width_m * (index - (len(clouds) - 1) / 2)
-        stream.log(entity, rr.Transform3D(translation=[centre_m, 0, 0]))
+        stream.log(f"world/{name}", rr.Transform3D(translation=[centre_m, 0, 0]))
         log_cloud(stream, name, clouds[index], frame.camera)
-        stream.log(f"{entity}/camera", pinhole)
+        stream.log(f"world/{name}/camera", pinhole)
         known_m = np.where(map_m > 0, map_m, np.nan).astype(np.float32)
         depth_image = rr.DepthImage(known_m, meter=1.0, colormap=DEPTH_COLOURS, depth_range=(far_m, 0))
-        stream.log(f"{entity}/camera/depth", depth_image)
+        stream.log(f"world/{name}/camera/depth", depth_image)
     # Not as JPEG: Rerun treats a series of JPEGs as a video, whose frames must all have one size.
     stream.log("world/prediction/camera/photo", rr.Image(frame.image))
     lines = [f"**{frame.title}**", f"Depth: colours from 0 to {far_m:.1f} m"]
@@ -132,23 +114,13 @@ def log_cloud(stream: rr.RecordingStream, name: str, cloud: Cloud, camera: Intri
 
 
 def make_blueprint(names: Sequence[str], width_m: float, depth_m: float) -> rrb.Blueprint:
-    """Lay out the viewer: the scene seen from behind the cameras, and the pictures below it.
-
-    `width_m` and `depth_m` are the largest extent of all frames, so that one viewpoint shows each of them whole.
-    """
+    """Lay out the viewer: the scene from behind the cameras, at the extent of all frames, and its pictures below."""
     # Without the depth images: below a pinhole, Rerun would draw them as clouds too.
     contents = [f"+ world/{name}{part}" for name in names for part in ("", "/label", "/camera")]
-    scene = rrb.Spatial3DView(
-        origin="world",
-        name=" and ".join(names),
-        contents=contents,
-        line_grid=False,
-        eye_controls=rrb.EyeControls3D(
-            position=(0.0, -0.25 * width_m, -0.3 * depth_m),
-            look_target=(0.0, 0.0, 0.7 * depth_m),
-            eye_up=(0.0, -1.0, 0.0),
-        ),
-    )
+    position, target = (0.0, -0.25 * width_m, -0.3 * depth_m), (0.0, 0.0, 0.7 * depth_m)
+    eye = rrb.EyeControls3D(position=position, look_target=target, eye_up=(0.0, -1.0, 0.0))
+    title = " and ".join(names)
+    scene = rrb.Spatial3DView(origin="world", name=title, contents=contents, line_grid=False, eye_controls=eye)
     entities = {"photo": "prediction/camera/photo", **{name: f"{name}/camera/depth" for name in names}}
     if "truth" in names:
         entities["absolute error"] = "prediction/camera/error"

@@ -1,7 +1,5 @@
 """Show a Rerun recording: in Rerun's own window, or served to a browser on this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import subprocess
@@ -14,15 +12,11 @@ import rerun_cli  # type: ignore[import-untyped]
 
 from src.conventions import UserError
 
-HOST = "127.0.0.1"
-"""Recordings show people's homes: only this machine is served."""
+HOST = "127.0.0.1"  # recordings show people's homes: only this machine is served
 
 
 def open_window(path: Path) -> None:
-    """Show a recording in Rerun's window until it is closed.
-
-    **Raises**: UserError when no window can be opened.
-    """
+    """Show a recording in Rerun's window until it is closed; UserError when no window can be opened."""
     with run_viewer("--bind", HOST, path) as process:
         _, log = process.communicate()
     if process.returncode:
@@ -30,10 +24,7 @@ def open_window(path: Path) -> None:
 
 
 def serve(path: Path, port: int) -> None:
-    """Serve a recording to browsers on this machine until Ctrl-C: the page on `port`, its data on the next one.
-
-    **Raises**: UserError when the server ends by itself.
-    """
+    """Serve a recording to local browsers until Ctrl-C, its data on the port after `port`; UserError if it ends."""
     ports = "--web-viewer-port", str(port), "--port", str(port + 1)
     with run_viewer("--serve-web", "--bind", HOST, *ports, "--server-memory-limit", "75%", path) as process:
         while process.poll() is None and not is_listening(port):

@@ -1,7 +1,6 @@
 import torch
 
-from src.network.inception import Inception
-from src.network.separable import SeparableConv
+from src.network.blocks import Inception, SeparableConv
 
 
 def test_branches_are_not_linear() -> None:

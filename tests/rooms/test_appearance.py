@@ -14,9 +14,22 @@ from PIL import Image
 from src.rooms.exposure import Exposure
 from src.rooms.kernels.jpeg import compress
 from src.rooms.kernels.surfaces import PATTERNS, pattern_weight, sample_print, sample_surfaces, value_noise
-from src.rooms.prints import SIDE_PX, mipmap
 from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack_materials, pack_solids, trace
-from src.rooms.textures import LATTICE, Material, fabric, floor, mirror_glass, paint, printed, stone, tiles, wall, wood
+from src.rooms.textures import (
+    LATTICE,
+    SIDE_PX,
+    Material,
+    fabric,
+    floor,
+    mipmap,
+    mirror_glass,
+    paint,
+    printed,
+    stone,
+    tiles,
+    wall,
+    wood,
+)
 
 U, V = np.random.default_rng(0).uniform(0, 30, (2, 1000)).astype(np.float32)
 PLAIN = Exposure(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from src.rooms import fittings, furniture
 from src.rooms.fittings import board, door, garment, ledge, picture, switch, window
 from src.rooms.parts import block
-from src.rooms.placing import GAP_M, is_free, place_piece
+from src.rooms.placing import GAP_M, choose_camera, clearance, is_free, place_piece
 from src.rooms.raycast import Box, Piece, cos_sin
 from src.rooms.themes import FREE, THEMES, Draw
-from src.rooms.viewpoint import choose_camera, clearance
 
 HANGING = {board, door, garment, ledge, picture, switch, window}
 DRAWN = sorted({draw for theme in THEMES for draw in (*theme.required, *theme.optional)} | {*HANGING, *FREE}, key=repr)

@@ -170,7 +170,7 @@ def test_pieces_are_within_the_room_apart_and_supported(rooms: list[Room]) -> No
 
 
 def test_views_are_distributed_as_in_nyu(rooms: list[Room], views: list[View]) -> None:
-    """NYU: depth 1.14, 2.59, 5.69 m (percentiles 5, 50, 95), pitch 4, 15, 23 degrees; height: `viewpoint.HEIGHT_M`."""
+    """NYU: depth 1.14, 2.59, 5.69 m (percentiles 5, 50, 95), pitch 4, 15, 23 degrees; height: `placing.HEIGHT_M`."""
     depth_m = np.stack([depth for depth, _ in views])
     pitch_deg, height_m = np.array([(room.camera.pitch_deg, room.camera.position[2]) for room in rooms]).T
     for values, least, most in (

@@ -5,8 +5,6 @@ sqrt, comparisons, floor and integers. numba neither reorders them nor fuses a m
 A Python number would turn float32 into float64: `F(2)` is a float32.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import tempfile
@@ -21,14 +19,12 @@ from src.choices import default_cache
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Integers = NDArray[np.integer]
 Mask = NDArray[np.bool_]
 Vec3 = tuple[float, float, float]
 
 F = np.float32
-
-TINY = 1e-9
-"""Avoids a division by zero for a ray along a face; a millionth of a millimetre."""
+TINY = 1e-9  # avoids a division by zero for a ray along a face; a millionth of a millimetre
 
 
 def prepare_cache(sources: Path, parents: Sequence[Path]) -> Path | None:

@@ -1,9 +1,4 @@
-"""The losses of JPEG compression, without a file.
-
-A library's bytes differ between versions, so this is the format's arithmetic in a fixed order.
-"""
-
-from __future__ import annotations
+"""The losses of JPEG by arithmetic in a fixed order: the bytes of a library differ between its versions."""
 
 import math
 from typing import Any
@@ -40,40 +35,34 @@ def compress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     **Source**: ITU-T T.81; the tables are scaled as by the Independent JPEG Group.
     """
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    tables = np.clip((TABLES * scale + 50) // 100, 1, 255).astype(np.float32)
-    return _compress(image, tables, COSINES)
+    luma_table, chroma_table = np.clip((TABLES * scale + 50) // 100, 1, 255).astype(np.float32)
+    rows, columns = (side // SIDE for side in image.shape[:2])
+    whole = image[: rows * SIDE, : columns * SIDE]
+    blocks = whole.reshape(rows, SIDE, columns, SIDE, 3).swapaxes(1, 2).reshape(-1, SIDE, SIDE, 3)
+    r, g, b = np.moveaxis(blocks, -1, 0).astype(np.float32, order="C")
+    luma = 0.299 * r + 0.587 * g + 0.114 * b - 128
+    blue = 0.5 * b - 0.168736 * r - 0.331264 * g
+    red = 0.5 * r - 0.418688 * g - 0.081312 * b
+    for channel, table in ((luma, luma_table), (blue, chroma_table), (red, chroma_table)):
+        _quantise(channel, table, COSINES)
+    luma += 128.5
+    colours = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1)
+    out = image.copy()
+    lossy = colours.clip(0, 255).reshape(rows, columns, SIDE, SIDE, 3).swapaxes(1, 2)
+    out[: rows * SIDE, : columns * SIDE] = lossy.reshape(whole.shape)
+    return out
 
 
 @compiled
-def _compress(image: Any, tables: Any, cosines: Any) -> Any:
-    out = image.copy()
-    transposed = np.ascontiguousarray(cosines.T)
-    block, buffer = np.empty((3, SIDE, SIDE), np.float32), np.empty((SIDE, SIDE), np.float32)
-    for top in range(0, image.shape[0] - SIDE + 1, SIDE):
-        for left in range(0, image.shape[1] - SIDE + 1, SIDE):
-            for y in range(SIDE):
-                for x in range(SIDE):
-                    pixel = image[top + y, left + x]
-                    r, g, b = F(pixel[0]), F(pixel[1]), F(pixel[2])
-                    block[0, y, x] = F(0.299) * r + F(0.587) * g + F(0.114) * b - F(128)
-                    block[1, y, x] = F(0.5) * b - F(0.168736) * r - F(0.331264) * g
-                    block[2, y, x] = F(0.5) * r - F(0.418688) * g - F(0.081312) * b
-            for c in range(3):
-                table = tables[0 if c == 0 else 1]
-                _multiply(cosines, block[c], buffer)
-                _multiply(buffer, transposed, block[c])
-                for k in range(SIDE):
-                    for j in range(SIDE):
-                        block[c, k, j] = np.floor(block[c, k, j] / table[k, j] + F(0.5)) * table[k, j]
-                _multiply(block[c], cosines, buffer)
-                _multiply(transposed, buffer, block[c])
-            for y in range(SIDE):
-                for x in range(SIDE):
-                    luma, blue, red = block[0, y, x] + F(128.5), block[1, y, x], block[2, y, x]
-                    green = luma - F(0.344136) * blue - F(0.714136) * red
-                    for c, value in enumerate((luma + F(1.402) * red, green, luma + F(1.772) * blue)):
-                        out[top + y, left + x, c] = np.uint8(min(max(value, F(0)), F(255)))
-    return out
+def _quantise(blocks: Any, table: Any, cosines: Any) -> None:
+    """Round the cosine transform of blocks (N, 8, 8) to multiples of a table."""
+    transposed, buffer = np.ascontiguousarray(cosines.T), np.empty((SIDE, SIDE), np.float32)
+    for block in blocks:
+        _multiply(cosines, block, buffer)
+        _multiply(buffer, transposed, block)
+        block[:] = np.floor(block / table + F(0.5)) * table
+        _multiply(block, cosines, buffer)
+        _multiply(transposed, buffer, block)
 
 
 @compiled

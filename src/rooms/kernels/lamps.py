@@ -1,7 +1,5 @@
 """Shadows and light of a lamp."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -10,20 +8,10 @@ from src.rooms.kernels.compilation import TINY, F, Floats, Mask, Vec3, compiled
 from src.rooms.kernels.solids import BOX, Solids, corners, intersect, invert, local_ray, to_local
 from src.rooms.kernels.surfaces import Surfaces
 
-SHADOW_END = 0.998
-"""A shadow's caster lies before this share of the way from the lamp, so that no surface shades itself."""
-
-MARGIN = 1e-3
-"""Widens the bounds of shadows, so that rounding loses none of a shadow."""
-
-LAMP_SIZE_M2 = 0.6
-"""Softens the inverse square near a lamp, which is not a point."""
-
-HIGHLIGHT_SQUARINGS = 6
-"""A highlight is the cosine towards the lamp's mirror image, squared this many times."""
-
-CHUNK = 256
-"""Adjacent points that are tested together against the bounds of a piece's shadow."""
+SHADOW_END = 0.998  # share of the way from a lamp before which a caster lies, so that no surface shades itself
+MARGIN = 1e-3  # widens the bounds of shadows, so that rounding loses none of a shadow
+LAMP_SIZE_M2 = 0.6  # softens the inverse square near a lamp, which is not a point
+CHUNK = 256  # adjacent points that are tested together against the bounds of a piece's shadow
 
 
 @compiled
@@ -63,10 +51,7 @@ def shadow_bounds(low: Any, high: Any, lamp: Any) -> Any:
 
 @compiled
 def find_shadows(solids: Solids, lamp: Vec3, rays: Floats, wanted: Mask) -> Mask:
-    """Tell which of the wanted points, at the ends of rays (3, N) from a lamp, lie in the shadow of a box.
-
-    The first piece is the shell, which casts no shadow.
-    """
+    """Tell which wanted points, at the ends of rays (3, N) from a lamp, lie in a shadow; the first piece casts none."""
     pieces, count = len(solids.ends), rays.shape[1]
     dark = np.zeros(count, np.bool_)
     # Rays that cross the plane one metre below the lamp outside the bounds of a shadow need no intersection.
@@ -138,27 +123,23 @@ def add_lamp(
     `to_points` (3, N) lead from the lamp to the points; `cosine` is their length times the cosine at the surface.
     `visibility` is 0 in shadow, `openness` below 1 in hollows.
     """
-    red, green, blue = F(power[0]), F(power[1]), F(power[2])
     for i in range(len(cosine)):
         x, y, z = to_points[0, i], to_points[1, i], to_points[2, i]
         square = x * x + y * y + z * z
         length = np.sqrt(square)
         if cosine[i] > 0:
             level = cosine[i] * visibility[i] * openness[i] / (length * (square + F(LAMP_SIZE_M2)))
-            diffuse[0, i] += red * level
-            diffuse[1, i] += green * level
-            diffuse[2, i] += blue * level
+            for c in range(3):
+                diffuse[c, i] += F(power[c]) * level
         if surfaces.gloss[i] > 0:
-            ray = rays[0, i], rays[1, i], rays[2, i]
-            up = surfaces.normal[0, i], surfaces.normal[1, i], surfaces.normal[2, i]
+            ray, up = rays[:, i], surfaces.normal[:, i]
             dot = F(2) * (ray[0] * up[0] + ray[1] * up[1] + ray[2] * up[2])
             ray_length = np.sqrt(ray[0] * ray[0] + ray[1] * ray[1] + ray[2] * ray[2])
             mirror_x, mirror_y, mirror_z = ray[0] - dot * up[0], ray[1] - dot * up[1], ray[2] - dot * up[2]
             towards = -(mirror_x / ray_length * x + mirror_y / ray_length * y + mirror_z / ray_length * z)
             highlight = max(towards / length, F(0))
-            for _ in range(HIGHLIGHT_SQUARINGS):
+            for _ in range(6):  # to the power of 64
                 highlight *= highlight
             highlight *= visibility[i] * surfaces.gloss[i]
-            specular[0, i] += red * highlight
-            specular[1, i] += green * highlight
-            specular[2, i] += blue * highlight
+            for c in range(3):
+                specular[c, i] += F(power[c]) * highlight

@@ -1,31 +1,25 @@
-"""Rays against boxes, cylinders and ellipsoids, each in the frame of its piece."""
+"""Rays against boxes, cylinders and ellipsoids in the frame of their piece; `inverse` is 1 / a ray's coordinates."""
 
-from __future__ import annotations
-
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from src.rooms.kernels.compilation import TINY, Doubles, F, Integers, compiled
 
-SHAPES = "box", "cylinder", "ellipsoid"
+Shape = Literal["box", "cylinder", "ellipsoid"]
+SHAPES = get_args(Shape)
 BOX, CYLINDER, ELLIPSOID = range(3)
 
 
 class Solids(NamedTuple):
-    """All boxes of a scene, piece by piece.
+    """All N boxes of the P pieces of a scene, piece by piece."""
 
-    `corners` (N, 2, 3) in the frame of their piece; `shapes` (N,) into `SHAPES`. Per piece: `poses` (P, 5) cosine and
-    sine of its yaw and its origin, `hulls` (P, 2, 3) in its own frame, `bounds` (P, 2, 3) in the world, `ends` (P,) one
-    past the number of its last box.
-    """
-
-    corners: Doubles
-    shapes: Integers
-    poses: Doubles
-    hulls: Doubles
-    bounds: Doubles
-    ends: Integers
+    corners: Doubles  # (N, 2, 3) in the frame of their piece
+    shapes: Integers  # (N,) into `SHAPES`
+    poses: Doubles  # (P, 5) cosine and sine of a piece's yaw, and its origin
+    hulls: Doubles  # (P, 2, 3) in the frame of the piece
+    bounds: Doubles  # (P, 2, 3) in the world
+    ends: Integers  # (P,) one past the number of a piece's last box
 
 
 @compiled
@@ -99,10 +93,7 @@ def intersect_box(low: Any, high: Any, origin: Any, inverse: Any) -> Any:
 
 @compiled
 def intersect(low: Any, high: Any, shape: Any, origin: Any, inverse: Any) -> Any:
-    """Find where a ray enters and leaves a solid; it misses the solid if it leaves before it enters.
-
-    `inverse` holds the reciprocals of the ray's coordinates; both distances are in units of the ray.
-    """
+    """Find where a ray enters and leaves a solid, in units of the ray; it misses if it leaves before it enters."""
     if shape == BOX:
         return intersect_box(low, high, origin, inverse)
     if shape == ELLIPSOID:

@@ -1,47 +1,37 @@
 """Materials at the points that rays meet: patterns of value noise, prints, normals."""
 
-from __future__ import annotations
-
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from src.rooms.kernels.compilation import Doubles, F, Floats, Integers, compiled
 from src.rooms.kernels.solids import Solids, corners, local_ray, surface_normal, to_local
 
-PATTERNS = "plain", "noise", "wood", "boards", "stripes", "checks", "tiles", "print"
+Pattern = Literal["plain", "noise", "wood", "boards", "stripes", "checks", "tiles", "print"]
+PATTERNS = get_args(Pattern)
 PLAIN, NOISE, WOOD, BOARDS, STRIPES, CHECKS, TILES, PRINT = range(8)
 
-LATTICE_SIDE = 256
-"""The noise repeats after this many cells; a power of two."""
-
-GROUT_SHARE = 0.04
-"""Share of a tile's side, or of a board's width, that its seam takes."""
-
-MEAN_WEIGHT = 0.4
-"""What every pattern but the print fades to with distance."""
+LATTICE_SIDE = 256  # the noise repeats after this many cells; a power of two
+GROUT_SHARE = 0.04  # share of a tile's side, or of a board's width, that its seam takes
+MEAN_WEIGHT = 0.4  # what every pattern but the print fades to with distance
 
 
 class Mipmap(NamedTuple):
-    """A picture and its halvings: `pixels` (all, 3), and `sides` and `starts` of each level."""
+    """A picture and its halvings, with the side and the first pixel of each level."""
 
-    pixels: Floats
+    pixels: Floats  # (of all levels, 3)
     sides: Integers
     starts: Integers
 
 
 class Materials(NamedTuple):
-    """Materials of the boxes, in the order of their numbers.
+    """Materials of N boxes, in the order of their numbers."""
 
-    `colours` (N, 2, 3); `patterns` (N,) into `PATTERNS`; `numbers` (N, 9) are the fields of `textures.Material`
-    from `size_m` to `mirror`; `lattice` are the random values of the noise, `mipmap` is the print.
-    """
-
-    colours: Doubles
-    patterns: Integers
-    numbers: Doubles
-    lattice: Floats
-    mipmap: Mipmap
+    colours: Doubles  # (N, 2, 3)
+    patterns: Integers  # (N,) into `PATTERNS`
+    numbers: Doubles  # (N, 9) the fields of `textures.Material` from `size_m` to `mirror`
+    lattice: Floats  # the random values of the noise
+    mipmap: Mipmap  # the print
 
 
 class Surfaces(NamedTuple):
@@ -152,18 +142,11 @@ def bump_normal(x: Any, y: Any, z: Any, u: Any, v: Any, strength: Any, lattice: 
 def sample_surfaces(
     solids: Solids, materials: Materials, focal_px: float, starts: Floats, rays: Floats, distance: Floats, number: Any
 ) -> Surfaces:
-    """Return the surfaces at a distance along rays, on the boxes of that number; zeros where the number is -1.
-
-    **Shape**: starts (3, 1) or (3, N), rays (3, N), distance and number (N,).
-    """
+    """Return the surfaces after a distance (N,) along rays (3, N) from starts (3, 1 or N), on boxes (N,); 0 for -1."""
     count = len(number)
     albedo, normal = np.zeros((3, count), np.float32), np.zeros((3, count), np.float32)
     extra, lattice = np.zeros((3, count), np.float32), materials.lattice
-    owner = np.empty(len(solids.shapes), np.int64)
-    first = 0
-    for k in range(len(solids.ends)):
-        owner[first : solids.ends[k]] = k
-        first = solids.ends[k]
+    owner = np.searchsorted(solids.ends, np.arange(len(solids.shapes)), side="right")
     for i in range(count):
         box = number[i]
         if box < 0:

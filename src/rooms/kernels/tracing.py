@@ -1,20 +1,14 @@
 """The first surface along rays: through all pixels of a camera, or along any rays."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from src.rooms.kernels.compilation import Doubles, F, Floats, Vec3, compiled
+from src.rooms.kernels.compilation import F, Floats, Integers, Vec3, compiled
 from src.rooms.kernels.solids import BOX, Solids, corners, intersect, intersect_box, invert, local_ray, rotate, to_local
 
-NEAR_M = 0.02
-"""Nothing nearer to the camera is drawn."""
-
-CLEAR_OF_START = 1e-3
-"""A ray meets nothing before this distance, so that rounding cannot make it meet the surface that it starts from."""
+NEAR_M = 0.02  # nothing nearer to the camera is drawn
+CLEAR_OF_START = 1e-3  # a ray meets nothing nearer: rounding cannot make it meet the surface that it starts from
 
 
 @compiled
@@ -48,11 +42,8 @@ def project_box(low: Any, high: Any, origin: Any, axes: Any, lens: Any, height: 
 @compiled
 def trace_pixels(
     solids: Solids, eye: Vec3, axes: tuple[Vec3, Vec3, Vec3], lens: Any, height: int, width: int
-) -> tuple[Floats, NDArray[np.int16]]:
-    """Find the first box at every pixel and its depth: see `raycast.trace`.
-
-    `axes` are right, down and forward of the camera, `lens` is fx, fy, cx, cy in pixels.
-    """
+) -> tuple[Floats, Integers]:
+    """Compute `raycast.trace`; `axes` are right, down and forward of the camera, `lens` is fx, fy, cx, cy in pixels."""
     depth_m = np.full((height, width), np.inf, np.float32)
     number = np.full((height, width), -1, np.int16)
     inverses = np.empty((3, height, width), np.float32)
@@ -61,22 +52,20 @@ def trace_pixels(
     for k in range(len(solids.ends)):
         pose, end = solids.poses[k], solids.ends[k]
         origin = to_local(pose, eye)
-        right, down = rotate(pose, axes[0]), rotate(pose, axes[1])
-        forward = rotate(pose, axes[2])
+        right, down, forward = local_axes = rotate(pose, axes[0]), rotate(pose, axes[1]), rotate(pose, axes[2])
         low, high = corners(solids.hulls, k)
-        box_in_image = project_box(low, high, origin, (right, down, forward), lens, height, width)
-        first_row, last_row, first_column, last_column = box_in_image
-        if first_row < last_row and first_column < last_column:
+        first_row, last_row, first_column, end_column = project_box(low, high, origin, local_axes, lens, height, width)
+        if first_row < last_row and first_column < end_column:
             for axis in range(3):
                 for row in range(first_row, last_row):
                     ray = F((row - cy) / fy * down[axis] + forward[axis])
-                    for column in range(first_column, last_column):
+                    for column in range(first_column, end_column):
                         inverses[axis, row, column] = invert(F((column - cx) / fx * right[axis]) + ray)
             for box in range(start, end):
                 (low, high), shape = corners(solids.corners, box), solids.shapes[box]
-                top, bottom, left, stop = project_box(low, high, origin, (right, down, forward), lens, height, width)
+                top, bottom, left, stop = project_box(low, high, origin, local_axes, lens, height, width)
                 # Rounding may move a box one pixel out of its hull, where no rays have been computed.
-                left, stop = max(left, first_column), max(first_column, min(stop, last_column))
+                left, stop = max(left, first_column), max(first_column, min(stop, end_column))
                 for row in range(max(top, first_row), min(bottom, last_row)):
                     x, y, z = inverses[0, row, left:stop], inverses[1, row, left:stop], inverses[2, row, left:stop]
                     nearest, first = depth_m[row, left:stop], number[row, left:stop]
@@ -96,7 +85,7 @@ def trace_pixels(
 
 
 @compiled
-def trace_rays(solids: Solids, starts: Floats, rays: Floats) -> tuple[Floats, NDArray[np.int16]]:
+def trace_rays(solids: Solids, starts: Floats, rays: Floats) -> tuple[Floats, Integers]:
     """Find what rays (3, N) from starts (3, N) meet first: how far along each ray, and the number of the box."""
     count = rays.shape[1]
     distance, number = np.full(count, np.inf, np.float32), np.full(count, -1, np.int16)
@@ -117,15 +106,3 @@ def trace_rays(solids: Solids, starts: Floats, rays: Floats) -> tuple[Floats, ND
                         distance[i], number[i] = near, box
             first = solids.ends[k]
     return distance, number
-
-
-@compiled
-def overlaps_any(bounds: Doubles, taken: Doubles, gap: float) -> bool:
-    """Tell whether a box (2, 3) is closer than a gap to any of others (N, 2, 3)."""
-    for k in range(len(taken)):
-        apart = False
-        for axis in range(3):
-            apart |= bounds[0, axis] >= taken[k, 1, axis] + gap or taken[k, 0, axis] >= bounds[1, axis] + gap
-        if not apart:
-            return True
-    return False
