@@ -14,12 +14,6 @@ def nothing_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "locate_nyu", lambda: (None, "the network is off"))
 
 
-def test_auto_falls_back_to_rooms_and_says_why() -> None:
-    data = choose_data("auto")
-    assert (data.kind, data.root) == ("rooms", None)
-    assert "the network is off" in data.why
-
-
 def test_auto_takes_nyu_where_it_finds_it(nyu_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_data("auto", nyu_folder).kind == "nyu"
     monkeypatch.setattr(sources, "locate_nyu", lambda: (nyu_folder / "nyu_data", "the mount"))
@@ -104,10 +98,6 @@ def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:
 def test_an_empty_split_is_refused(nyu_folder: Path) -> None:
     with pytest.raises(UserError, match="empty"):
         choose_data("nyu", nyu_folder, validation=0).open("val")
-
-
-def test_limit_takes_the_first_frames(nyu_folder: Path) -> None:
-    assert len(choose_data("nyu", nyu_folder).open("train", limit=4)) == 4
 
 
 def test_rooms_have_the_stored_size_in_training_and_nyus_in_the_test() -> None:

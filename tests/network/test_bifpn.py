@@ -7,10 +7,6 @@ from src.network.bifpn import BiFPN, FusionNode
 CHANNELS = (40, 112, 320)
 
 
-def features(batch: int = 2) -> list[torch.Tensor]:
-    return [torch.rand(batch, c, s, s) for c, s in zip(CHANNELS, (28, 14, 7), strict=True)]
-
-
 def test_fusion_of_equal_inputs_returns_them() -> None:
     node = FusionNode(16, (16, 16, 16), width=4, decoders=3)
     torch.nn.init.uniform_(node.weights, 0.1, 2)
@@ -27,10 +23,6 @@ def test_fusion_is_the_weighted_mean_of_the_paper() -> None:
     assert fused[0, 1, 0, 0].item() == pytest.approx(2 * 10 / (2 + 1e-4))
 
 
-def test_output_is_60_channels_at_stride_4() -> None:
-    assert BiFPN(CHANNELS)(features()).shape == (2, 60, 56, 56)
-
-
 def test_one_grouped_network_equals_three_separate_decoders() -> None:
     torch.manual_seed(0)
     together = BiFPN(CHANNELS, decoders=3).eval()
@@ -39,8 +31,9 @@ def test_one_grouped_network_equals_three_separate_decoders() -> None:
             values.uniform_(0.5, 1.5)
     for node in together.nodes.values():
         node.weights.data.uniform_(0.1, 2)
-    inputs = features()
+    inputs = [torch.rand(2, c, s, s) for c, s in zip(CHANNELS, (28, 14, 7), strict=True)]
     expected = together(inputs)
+    assert expected.shape == (2, 60, 56, 56)
     # Unfolded, each decoder owns 16 channels of the fine map and 4 of the coarse one.
     for index in range(3):
         alone = BiFPN(CHANNELS, decoders=1).eval()

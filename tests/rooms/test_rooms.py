@@ -94,8 +94,8 @@ def test_an_item_depends_on_nothing_but_its_number() -> None:
 
 
 def test_splits_seeds_and_items_share_no_room() -> None:
-    keys = itertools.product(SPLITS, (0, 1, 2**40), range(3))
-    frames = [RoomPairs(3, split=split, seed=seed, intrinsics=SMALL)[index] for split, seed, index in keys]
+    keys = itertools.product(SPLITS, (0, 2**40), range(2))
+    frames = [RoomPairs(2, split=split, seed=seed, intrinsics=SMALL)[index] for split, seed, index in keys]
     assert len({frame.depth_m.tobytes() for frame in frames}) == len(frames)
 
 

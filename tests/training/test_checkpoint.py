@@ -183,12 +183,6 @@ def test_the_digest_tells_types_shapes_and_positions_apart() -> None:
     assert checkpoint.digest(kernel) == checkpoint.digest(kernel.to(memory_format=torch.channels_last))
 
 
-@pytest.mark.parametrize(("name", "reason"), [("no.pt", "no such checkpoint"), (".", "folder")])
-def test_missing_files_and_folders_are_told_apart(tmp_path: Path, name: str, reason: str) -> None:
-    with pytest.raises(UserError, match=reason):
-        checkpoint.load(tmp_path / name)
-
-
 def test_weights_are_chosen_by_name_or_as_training_found_best() -> None:
     content = {"about": {}, "network": "raw", "ema": "ema", "swa": "swa"}
     for name in ("raw", "ema", "swa"):

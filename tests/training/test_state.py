@@ -53,20 +53,6 @@ def test_a_state_that_does_not_fit_is_refused(change: dict[str, Any]) -> None:
         make_state().restore(content)
 
 
-def test_swa_is_resumed_and_saved_only_when_finalized() -> None:
-    old, new = make_state(), make_state()
-    for value in (1.0, 3.0):
-        nn.init.constant_(old.network[0].weight, value)
-        old.swa.update_parameters(old.network)
-    assert old.weights()["swa"] is None
-    assert old.has_swa and not new.has_swa
-    new.restore(content_of(old))
-    nn.init.constant_(new.network[0].weight, 8.0)
-    new.swa.update_parameters(new.network)
-    new.swa_finalized = True
-    assert new.weights()["swa"]["0.weight"].flatten()[0].item() == pytest.approx(4)
-
-
 def test_format_1_is_resumed_at_the_end_of_its_epoch() -> None:
     """Format 1 had no position within an epoch. The file was written at commit 6a4c03b and stays."""
     content = checkpoint.load(Path(__file__).parent / "fixtures" / "format-1.pt")
