@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import ROOT, make_nyu
 
-from src.conventions import Batch, Pairs, UserError
+from src.conventions import Batch, UserError
 from src.data.allowance import Allowance
 from src.data.augment import Augmentation, augment
 from src.data.batches import TrainingBatches, ValidationBatches, evaluation_samples, small_truth
@@ -29,11 +29,6 @@ def packed(root: Path) -> Packed:
 @pytest.fixture(scope="module")
 def validation_pack(root: Path) -> Packed:
     return pack(open_nyu(root, "train", validation=0), root / "cache", VALIDATION_SIZES, max_depth_m=10)  # 18 frames
-
-
-@pytest.fixture
-def frames(root: Path) -> Pairs:
-    return open_nyu(root, "test", validation=0.1)
 
 
 def batches(packed: Packed, seed: int = 0, size: int = 4, **options: int) -> TrainingBatches:
@@ -100,7 +95,8 @@ def test_validation_yields_every_frame_once_whatever_the_processes(validation_pa
     assert_equal(batch, expected._replace(image=expected.image.float() / 255))
 
 
-def test_a_sample_keeps_the_whole_truth_and_its_border(frames: Pairs) -> None:
+def test_a_sample_keeps_the_whole_truth_and_its_border(root: Path) -> None:
+    frames = open_nyu(root, "test", validation=0.1)
     (sample, *_) = evaluation_samples(frames, Allowance(3))
     assert sample.image.shape == (1, 3, 224, 224)
     assert sample.truth_m.shape == (96, 128)
@@ -109,14 +105,6 @@ def test_a_sample_keeps_the_whole_truth_and_its_border(frames: Pairs) -> None:
     frame = frames[0]
     assert torch.equal(small_truth(frame), sample.small_truth_m)
     assert not small_truth(frame._replace(depth_m=frame.depth_m + 10)).any()
-
-
-def test_bad_frames_are_no_samples(frames: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "rows", [frames.rows[0], frames.rows[1]._replace(depth="none.png")])
-    monkeypatch.setattr(frames, "names", frames.names[:2])
-    allowance = Allowance(2, 1)
-    assert [sample.name for sample in evaluation_samples(frames, allowance)] == frames.names[:1]
-    assert list(allowance.reasons) == [1]
 
 
 ABANDONED = """

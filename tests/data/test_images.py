@@ -44,34 +44,30 @@ def test_stored_depth_is_read_unchanged(tmp_path: Path, name: str, bits: int, st
     np.testing.assert_array_equal(values, stored)
 
 
-def test_colours_are_no_depth(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"x\.png: .*RGB"):
-        read_depth(save(tmp_path / "x.png", Image.new("RGB", (4, 4))))
+RED = Image.fromarray(RED_LEFT)
+UPRIGHT = {"exif": exif(orientation=6), "quality": 95}
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "cmyk", "palette", "grey16", "alpha", "animated", "bilevel", "rotated"])
-def test_every_mode_becomes_upright_rgb(tmp_path: Path, kind: str) -> None:
-    image = Image.fromarray(RED_LEFT)
-    grey16 = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
-    path = tmp_path / {"jpeg": "x.jpg", "cmyk": "x.jpg", "rotated": "x.jpg", "animated": "x.gif"}.get(kind, "x.png")
-    transparent = Image.new("RGBA", image.size)
-    transparent.paste(image.crop((0, 0, 32, 48)))
-    {
-        "jpeg": lambda: save(path, image, quality=95),
-        "cmyk": lambda: save(path, image.convert("CMYK"), quality=95),
-        "palette": lambda: save(path, image.convert("P")),
-        "grey16": lambda: save(path, grey16),
-        "alpha": lambda: save(path, transparent),
-        "animated": lambda: save(path, image, save_all=True, append_images=[Image.new("RGB", image.size, "blue")]),
-        "bilevel": lambda: save(path, image.convert("L").point(lambda v: 255 * (v > 9)).convert("1")),
-        "rotated": lambda: save(path, image.transpose(Image.Transpose.ROTATE_90), exif=exif(orientation=6), quality=95),
-    }[kind]()
-    pixels = read_photo(path).image
+@pytest.mark.parametrize(
+    ("name", "image", "options", "left", "right"),
+    [
+        ("x.jpg", RED, {"quality": 95}, (255, 0, 0), 0),
+        ("x.jpg", RED.convert("CMYK"), {"quality": 95}, (255, 0, 0), 0),
+        ("x.png", RED.convert("P"), {}, (255, 0, 0), 0),
+        ("x.png", Image.fromarray(np.asarray(RED.convert("L")).astype(np.uint16) * 257), {}, 76, 0),
+        ("x.png", Image.fromarray(np.dstack([RED_LEFT, RED_LEFT[..., 0]])), {}, (255, 0, 0), 255),  # transparent black
+        ("x.gif", RED, {"save_all": True, "append_images": [Image.new("RGB", RED.size, "blue")]}, (255, 0, 0), 0),
+        ("x.png", RED.convert("L").point(lambda v: 255 * (v > 9)).convert("1"), {}, 255, 0),
+        ("x.jpg", RED.transpose(Image.Transpose.ROTATE_90), UPRIGHT, (255, 0, 0), 0),
+    ],
+)
+def test_every_mode_becomes_upright_rgb(
+    tmp_path: Path, name: str, image: Image.Image, options: dict[str, object], left: object, right: int
+) -> None:
+    pixels = read_photo(save(tmp_path / name, image, **options)).image
     assert pixels.shape == (48, 64, 3)
-    left = {"grey16": 76, "bilevel": 255}.get(kind, (255, 0, 0))
-    assert np.abs(pixels[24, 8].astype(int) - left).max() < 6
-    right = 255 if kind == "alpha" else 0  # transparent black is white
-    assert np.abs(pixels[24, 56].astype(int) - right).max() < 6
+    for column, expected in ((8, left), (56, right)):
+        assert np.abs(pixels[24, column].astype(int) - expected).max() < 6
 
 
 def test_unusable_photos_are_named_in_one_line(tmp_path: Path) -> None:
