@@ -121,9 +121,7 @@ def search_code(inputs: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mount", ["", "datasets/someone/"])
 @pytest.mark.parametrize("folder", ["", "/bifpn-depth-main"])
-def test_attached_code_is_found_without_listing_frames(
-    mount: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attached_code_is_found(mount: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     inputs = tmp_path / "inputs"
     for nyu in ("nyu-depth-v2", "datasets/soumikrakshit/nyu-depth-v2"):  # found by a search that lists the scenes
@@ -145,9 +143,7 @@ def test_outside_kaggle_the_notebooks_own_repository_is_used(tmp_path: Path, mon
     assert (names["ROOT"], names["WORKING"]) == (ROOT, ROOT / "notebooks")
 
 
-def test_look_runs_from_top_to_bottom(
-    nyu_folder: Path, tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_look_runs(nyu_folder: Path, tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**offline, **LOCAL_KERNEL}.items():
         monkeypatch.setenv(name, value)
     for name in ("src", "scripts", "configs"):
@@ -313,9 +309,7 @@ def kaggle(tmp_path: Path, offline: dict[str, str]) -> Iterator[Kaggle]:
         mount.rmdir()
 
 
-def test_kaggle_trains_from_an_attached_copy_and_scores_what_its_clock_stopped_from_a_clone(
-    kaggle: Kaggle, nyu_folder: Path, code: Path, tmp_path: Path
-) -> None:
+def test_kaggle_trains_resumes_and_scores(kaggle: Kaggle, nyu_folder: Path, code: Path, tmp_path: Path) -> None:
     """First with Kaggle's former mounts; then with the present ones, resuming the first version in two processes."""
     first = kaggle.session("first", {"nyu-depth-v2": nyu_folder, "bifpn-depth": code})
     first.check()

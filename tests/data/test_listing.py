@@ -61,9 +61,7 @@ def test_zeros_the_far_end_and_the_border_are_invalid(tmp_path: Path) -> None:
         (np.float32(1e38), 1e-3, "median 0 m"),  # infinite
     ],
 )
-def test_depth_in_a_wrong_unit_is_one_error_that_names_a_likely_one(
-    tmp_path: Path, stored: np.generic, units_per_m: float, message: str
-) -> None:
+def test_a_wrong_unit_names_a_likely_one(tmp_path: Path, stored: np.generic, units_per_m: float, message: str) -> None:
     rows = [row._replace(depth="x.npy") for row in write_pairs(tmp_path, 3)]
     np.save(tmp_path / "x.npy", np.full(SIZE, stored))
     with pytest.raises(UserError, match=message):

@@ -34,9 +34,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 @pytest.mark.parametrize("mount", ["nyu-depth-v2", "datasets/soumikrakshit/nyu-depth-v2"])
-def test_found_in_each_of_kaggles_mounts_without_listing_frames(
-    mount: str, nyu_folder: Path, tmp_path: Path, listed: list[Path]
-) -> None:
+def test_found_in_each_of_kaggles_mounts(mount: str, nyu_folder: Path, tmp_path: Path, listed: list[Path]) -> None:
     folder = tmp_path / "input" / mount
     folder.parent.mkdir(parents=True)
     nyu_folder.rename(folder)
@@ -128,7 +126,7 @@ def test_a_network_that_does_not_reach_kaggle_is_noticed(
     assert not list(cache.iterdir())
 
 
-def test_a_download_is_stopped_when_it_stalls_and_not_while_bytes_arrive(
+def test_a_stalled_download_ends(
     fake: Callable[[str], Path], nyu_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = fake("pass")

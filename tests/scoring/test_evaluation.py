@@ -44,9 +44,7 @@ def test_flip_averaging_is_the_mean_with_the_mirror_image(scores: list[ImageScor
     assert scores[0].plain["eigen"]["rmse_m"] == pytest.approx(1, abs=0.05)
 
 
-def test_a_result_has_every_protocol_as_plain_numbers_and_a_row_per_image(
-    scores: list[ImageScore], tmp_path: Path
-) -> None:
+def test_a_result_has_every_protocol_and_a_row_per_image(scores: list[ImageScore], tmp_path: Path) -> None:
     write_json(tmp_path / "new" / "result.json", summarize_scores(scores, data="rooms"))
     read = json.loads((tmp_path / "new" / "result.json").read_text())
     assert (read["count"], read["data"]) == (3, "rooms")

@@ -144,9 +144,7 @@ def test_swa_weights_that_are_not_the_best_leave_the_last_epochs_figures(tmp_pat
     assert checkpoint.load(tmp_path / "best.pt")["about"]["weights"] == "swa"
 
 
-def test_a_damaged_newest_state_is_named_and_the_previous_one_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_a_damaged_state_the_previous_one_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manager, newest = make_manager(tmp_path), tmp_path / "last.pt"
     step(manager, 3)
     whole = newest.read_bytes()
@@ -159,9 +157,7 @@ def test_a_damaged_newest_state_is_named_and_the_previous_one_taken(
     assert (saved(newest), saved(tmp_path / "previous.pt")) == (4, 2)
 
 
-def test_a_crash_between_the_two_renames_of_a_save_costs_one_save(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_between_two_renames_costs_one_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manager, newest = make_manager(tmp_path), tmp_path / "last.pt"
     step(manager, 2)
 

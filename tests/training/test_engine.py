@@ -220,9 +220,7 @@ T4_BUILD = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
         ((9, 0), ["gfx90a"], True),  # another maker's
     ],
 )
-def test_a_gpu_without_kernels_is_named(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple, built_for: list, runs: bool
-) -> None:
+def test_gpus_without_kernels(monkeypatch: pytest.MonkeyPatch, capability: tuple, built_for: list, runs: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)

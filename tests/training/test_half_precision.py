@@ -88,9 +88,7 @@ def test_in_bf16_the_network_computes_and_the_loss_does_not() -> None:
         pytest.param(Precision(torch.device("cuda"), torch.float16), CPU, marks=cuda),
     ],
 )
-def test_a_run_is_resumed_on_another_device_and_in_another_type(
-    tmp_path: Path, before: Precision, after: Precision
-) -> None:
+def test_a_run_is_resumed_in_another_precision(tmp_path: Path, before: Precision, after: Precision) -> None:
     old = make_state(precision=before, scale=2.0**8)
     train(old, BATCHES[:3], precision=before)
     checkpoint.save(tmp_path / "last.pt", about=ABOUT, **content_of(old))
