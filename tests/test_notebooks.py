@@ -317,10 +317,7 @@ def test_kaggle_trains_resumes_and_scores(kaggle: Kaggle, nyu_folder: Path, code
     git = ["git", "-C", str(clone), "-c", "user.name=name", "-c", "user.email=name@localhost"]
     for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "all"]):
         subprocess.run([*git, *words], check=True)
-    inputs = {
-        "datasets/soumikrakshit/nyu-depth-v2": nyu_folder,
-        "notebooks/someone/bifpn-depth-train": first.working,
-    }
+    inputs = {"datasets/soumikrakshit/nyu-depth-v2": nyu_folder, "notebooks/someone/bifpn-depth-train": first.working}
     second = kaggle.session("second", inputs, repository=f"file://{clone}", epochs=2, minutes=0.001, processes=2)
     second.check()
     _, text = outputs(second.notebook)

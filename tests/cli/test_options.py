@@ -10,13 +10,7 @@ import yaml
 from conftest import ROOT
 
 from src.cli.option_groups import idle_options
-from src.cli.options import (
-    parse_benchmark,
-    parse_evaluation,
-    parse_prediction,
-    parse_visualization,
-    training_parser,
-)
+from src.cli.options import parse_benchmark, parse_evaluation, parse_prediction, parse_visualization, training_parser
 from src.cli.parsing import Parser, as_preset, read_preset
 from src.cli.resume import find_resumable
 from src.cli.training import choose_augmentation

@@ -80,10 +80,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a checkpoint that hides get": (lambda: to_bytes(hiding_get({"mark": MARK})), "another program"),
     "an about that hides get": (lambda: format_1(about=hiding_get(ABOUT)), "wrong in its description: encoder, target"),
     # Damaged, without a digest; other types and other formats.
-    "a changed weight": (
-        lambda: format_1(network=FIVE).replace(FIVE.numpy().tobytes(), bytes(20)),
-        "data/0' is dam",
-    ),
+    "a changed weight": (lambda: format_1(network=FIVE).replace(FIVE.numpy().tobytes(), bytes(20)), "data/0' is dam"),
     "a negative length": (lambda: edited(b"K\5", b"J\xfb\xff\xff\xff", network=FIVE), "incompatible function argum"),
     "an unknown opcode": (lambda: opcodes(b"I1\n"), "more than tensors and plain values"),
     "a parameter": (lambda: format_1(network={"w": torch.nn.Parameter(FIVE)}), "_rebuild_parameter"),
