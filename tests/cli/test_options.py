@@ -140,7 +140,7 @@ def test_a_preset_may_contain_options_without_effect(parser: Parser) -> None:
 SLOW = ("torch", "timm", "torchvision", "torchmetrics", "numba", "matplotlib", "rerun", "gradio", "PIL")
 
 
-@pytest.mark.parametrize("typed", ["--help", "--no-such-option", "--preset no.yaml"])
+@pytest.mark.parametrize("typed", ["--help", "--preset no.yaml"])
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "scripts").glob("[a-z]*.py")))
 def test_help_and_usage_errors_import_nothing_slow(tmp_path: Path, name: str, typed: str) -> None:
     for module in SLOW:

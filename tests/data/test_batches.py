@@ -43,6 +43,7 @@ def assert_equal(batch: Batch, expected: Batch) -> None:
 def test_seed_and_epoch_determine_every_draw(packed: Packed) -> None:
     first = list(batches(packed).epoch(3))
     assert len(first) == len(batches(packed)) == 3  # the last 3 frames are dropped
+    assert [len(batch.image) for batch in batches(packed, size=64).epoch(0)] == [15]
     assert first[0].image.shape == (4, 3, 224, 224)
     assert first[0].depth_m.shape == first[0].valid.shape == (4, 1, 56, 56)
     for start, workers in ((0, 2), (1, 0), (2, 2)):
@@ -81,10 +82,6 @@ def test_batches_know_their_frames_names(packed: Packed) -> None:
     rows = [packed.names.index(name) for name in names[2]]
     expected = augment(packed[rows], Augmentation.none(), aspect=4 / 3, generator=torch.Generator())
     assert_equal(next(plain.epoch(1, start=2)), expected)
-
-
-def test_a_batch_is_at_most_all_frames(packed: Packed) -> None:
-    assert [len(batch.image) for batch in batches(packed, size=64).epoch(0)] == [15]
 
 
 def test_validation_yields_every_frame_once_whatever_the_processes(validation_pack: Packed) -> None:

@@ -276,27 +276,20 @@ def test_a_bad_list_is_refused_in_one_line(tmp_path: Path, content: bytes, messa
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_long_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_lists_and_lines_are_refused_before_they_are_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("src.data.csv_rows.MOST_ROWS", 5)
     path = tmp_path / "pairs.csv"
-    path.write_text("a.png,b.png\n" * 5)
+    path.write_text("a.png,b.png\n" * 4 + f"{'a' * (LONGEST_LINE - 3)},b\n")
     assert len(read_rows(path)) == 5
-    path.write_text("a.png,b.png\n" * 6)
-    with pytest.raises(UserError, match="more than 5 rows"):
-        read_rows(path)
-
-
-def test_a_long_line_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.csv"
-    path.write_text(f"{'a' * (LONGEST_LINE - 3)},b\n")
-    assert len(read_rows(path)) == 1
-    path.write_text("a" * 10_000_000)
-    tracemalloc.start()
-    with pytest.raises(UserError, match=str(LONGEST_LINE)):
-        read_rows(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1e6
+    for content, reason in (("a.png,b.png\n" * 10**6, "more than 5 rows"), ("a" * 10**7, str(LONGEST_LINE))):
+        path.write_text(content)
+        tracemalloc.start()
+        with pytest.raises(UserError, match=reason):
+            read_rows(path)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+        tracemalloc.stop()
 
 
 def test_validation_holds_out_whole_scenes() -> None:

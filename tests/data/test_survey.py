@@ -32,7 +32,7 @@ def test_the_pose_of_a_camera_is_read_off_the_floor(pose: tuple[float, float, fl
     assert estimate_pose(depth_m, VALID).height_m == pytest.approx(pose[0], abs=0.01)
     assert estimate_pose(np.full(SIZE, np.nan), ~VALID) is estimate_pose(np.full(SIZE, 2.0), VALID) is None
     frame = Frame(np.zeros((*SIZE, 3), np.uint8), np.float32(depth_m), VALID, NYU_INTRINSICS)
-    assert survey(Listed(frame)).heights_m == pytest.approx([pose[0]], abs=0.05)
+    assert survey(Listed([frame])).heights_m == pytest.approx([pose[0]], abs=0.05)
 
 
 @pytest.mark.parametrize(("first_row", "height_m"), [(80, 1.2), (65, None)])
@@ -54,18 +54,10 @@ def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
     assert found.problems == []
 
 
-class Listed:
-    """Frames from memory."""
+class Listed(list[Frame]):
+    """A frame from memory."""
 
-    def __init__(self, *frames: Frame) -> None:
-        self.frames = frames
-        self.names = self.scenes = [str(number) for number in range(len(frames))]
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> Frame:
-        return self.frames[index]
+    names = scenes = ("0",)
 
     def encoding(self, index: int) -> str:
         return "none"
@@ -76,7 +68,7 @@ def test_the_mean_map_has_its_top_row_first_and_omits_invalid_pixels() -> None:
     frame = Frame(
         np.zeros((12, 16, 3), np.uint8), depth_m, np.broadcast_to(np.arange(16) >= 4, (12, 16)), NYU_INTRINSICS
     )
-    found = survey(Listed(frame))
+    found = survey(Listed([frame]))
     expected = np.repeat([[1.0], [2], [3], [4]], 4, axis=1)
     expected[:, 0] = np.nan
     np.testing.assert_allclose(found.mean_map_m, expected)

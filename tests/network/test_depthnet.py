@@ -31,11 +31,6 @@ def test_a_photo_in_a_batch_of_bytes_and_alone_in_floats_is_the_same(network: De
     torch.testing.assert_close(network(photos)[1:2], network(photos[1:2].float() / 255), atol=1e-4, rtol=1e-3)
 
 
-def test_an_odd_size_is_refused(network: DepthNet) -> None:
-    with pytest.raises(ValueError, match=r"\(224, 200\)"):
-        network(torch.rand(1, 3, 224, 200))
-
-
 def test_summary_counts_what_is_there(network: DepthNet) -> None:
     *parts, total = summarize(network)
     assert total.parameters == sum(p.numel() for p in network.parameters())
@@ -44,7 +39,9 @@ def test_summary_counts_what_is_there(network: DepthNet) -> None:
     assert residual.macs == 3 * 60 * 224 * 224
 
 
-def test_rebuild_refuses_weights_that_do_not_fit(network: DepthNet) -> None:
+def test_sizes_and_weights_that_do_not_fit_are_refused(network: DepthNet) -> None:
+    with pytest.raises(ValueError, match=r"\(224, 200\)"):
+        network(torch.rand(1, 3, 224, 200))
     weights = network.state_dict()
     assert rebuild("tf_efficientnet_lite0", weights).state_dict().keys() == weights.keys()
     with pytest.raises(UserError, match="do not fit"):

@@ -46,13 +46,10 @@ def test_near_is_bright_and_unknown_is_neither_coloured_nor_read() -> None:
     assert depth_figure(make_grey(6, 8), 0 * depth_m).data[0].zmax == 1
 
 
-def test_a_button_never_hides_both_depth_and_photo() -> None:
+def test_a_button_never_hides_both_depth_and_photo_which_is_sent_small() -> None:
     buttons = depth_figure(make_grey(6, 8), make_ramp(6, 8)).layout.updatemenus[0].buttons
     states = {button.label: (button.args[0]["opacity"], button.args[1]["images[0].visible"]) for button in buttons}
     assert states == {"depth": (1, False), "photo": (0, True), "both": (0.6, True)}
-
-
-def test_the_photo_is_sent_small() -> None:
     content = base64.b64decode(jpeg_data_url(make_grey(1200, 1600)).removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(content)).size == (640, 480)
 
