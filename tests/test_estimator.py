@@ -80,8 +80,7 @@ def test_a_relative_network_predicts_no_metres(relative_checkpoint: Path) -> Non
         relative(PHOTO)
 
 
-@pytest.mark.parametrize("size_px", [(320, 240), (320, 180), (180, 320)])
-@pytest.mark.parametrize("fov_deg", [57, 35, 100])
+@pytest.mark.parametrize(("size_px", "fov_deg"), [((320, 240), 57), ((320, 180), 35), ((180, 320), 100)])
 def test_a_listed_frame_and_a_photo_of_one_camera_give_the_same_metres(
     estimator: DepthEstimator, tmp_path: Path, size_px: tuple[int, int], fov_deg: float
 ) -> None:

@@ -195,21 +195,18 @@ class Session(NamedTuple):
     home: Path
     installed: set[str]
 
-    @property
-    def run(self) -> Path:
-        return self.working / "runs" / "kaggle"
-
     def check(self) -> None:
         """Check what every session must produce."""
         kinds, text = outputs(self.notebook)
         assert kinds.count("image/png") >= 2
         assert "plotly" in kinds
-        result = json.loads((self.run / "evaluation-nyu-test.json").read_text())
+        run = self.working / "runs" / "kaggle"
+        result = json.loads((run / "evaluation-nyu-test.json").read_text())
         assert (result["data"], result["split"], result["count"], result["epoch"]) == ("nyu", "test", 3, 1)
         assert len(re.findall(r"scored on the 3 test frames of nyu", text)) == 1
-        (line,) = (self.run / "metrics.jsonl").read_text().splitlines()
+        (line,) = (run / "metrics.jsonl").read_text().splitlines()
         assert json.loads(line)["epoch"] == 1
-        assert yaml.safe_load((self.run / "options.yaml").read_text())["data_dir"].startswith("/kaggle/input/")
+        assert yaml.safe_load((run / "options.yaml").read_text())["data_dir"].startswith("/kaggle/input/")
         assert list(self.home.rglob("pack-*/images.npy"))
         assert {path.relative_to(self.working).parts[0] for path in self.working.rglob("*")} == {"runs"}
         assert {re.sub(r"-[\d.]+dist-info", "", name).replace("_", "-") for name in self.installed} == set(MISSING)

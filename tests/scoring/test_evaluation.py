@@ -1,11 +1,13 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from src.conventions import Sample
+from src.scoring.comparison import Run, conclude, tabulate, tabulate_beside_original
 from src.scoring.evaluation import (
     COLUMNS,
     ImageScore,
@@ -77,3 +79,36 @@ def test_best_median_and_worst_are_ranked_by_error(scores: list[ImageScore]) -> 
     examples = pick_examples(scores)
     assert [index for _, index in examples] == [0, 2, 1]
     assert examples[2][0].startswith("worst: rmse_m 6")
+
+
+def run(name: str, ssim: float, abs_rel: float, **more: Any) -> Run:
+    median = {"abs_rel": abs_rel, "rmse_m": 0.5, "log10": 0.1, "d1": 1 - abs_rel, "d2": 0.9, "d3": 0.95}
+    protocols = {"relative": {"ssim": ssim, "mse": 0.02}, "eigen_median": median, **more}
+    mean_map = {"relative": {"ssim": 0.604, "mse": 0.0404}, "metric10": {"ssim": 0.746, "mse": 0.0147}}
+    return Run(name, {}, [], {"protocols": protocols, "protocols_mean_map": mean_map})
+
+
+def test_runs_are_compared_with_each_other_the_mean_map_and_the_original() -> None:
+    names = ("lr-2e-4", "lr-2e-3-plain", "lr-2e-3", "lr-2e-3-swa", "lr-8e-3")
+    runs = [
+        run(*figures)
+        for figures in zip(names, (0.6, 0.65, 0.7, 0.72, 0.68), (0.22, 0.21, 0.2, 0.19, 0.18), strict=True)
+    ]
+    words = conclude(runs)
+    assert "lr-2e-3-swa is the best, with 0.7200, and lr-2e-4 the worst, with 0.6000" in words
+    assert "lr-8e-3 is the best, with 0.1800" in words
+    assert "Augmentation changes SSIM by +0.0500 and AbsRel by -0.0100" in words
+    assert "averaging changes SSIM by +0.0200 and AbsRel by -0.0100" in words
+    # The original: 2e-3, plain, 8e-3, 2e-4; here 8e-3 comes before plain.
+    assert "another order than in the original project: lr-2e-3, lr-8e-3, lr-2e-3-plain, lr-2e-4" in words
+    assert "the same order as in the original project" in conclude([runs[0], runs[4], runs[2]])
+    table = tabulate(runs)
+    assert "| lr-2e-3-swa | 0.7200 | 0.0200 |" in table
+    assert "| lr-8e-3 | 0.1800 | 0.5000 | 0.1000 | 0.8200 |" in table
+    assert "`metric10` needs metres" in table
+    mixed = tabulate([run("a", 0.6, 0.2, metric10={"ssim": 0.8, "mse": 0.004}), runs[0]])
+    assert "| a | 0.8000 | 0.0040 |\n| mean training map, no network | 0.7460 | 0.0147 |" in mixed
+    table = tabulate_beside_original(runs)
+    assert "| lr-2e-3 | 0.7000 | 0.0200 | 0.7754 | 0.0143 |" in table
+    assert "| lr-2e-3-swa | 0.7200 | 0.0200 |  |  |" in table
+    assert "| mean training map, no network | 0.6040 | 0.0404 |" in table
