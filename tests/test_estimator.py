@@ -47,7 +47,7 @@ def test_the_angle_of_view_sets_the_camera_and_the_depth(estimator: DepthEstimat
     assert (wide.fx_px, wide.fov_deg) == pytest.approx((320, 90))
     assert np.median(estimator(PHOTO, fov_deg=90)) < 0.8 * np.median(estimator(PHOTO))
     # Both are shown to the network at its smallest size, so that only the scale differs.
-    assert estimator(PHOTO, fov_deg=5) == pytest.approx(2 * estimator(PHOTO, fov_deg=10), rel=0.01)
+    np.testing.assert_allclose(estimator(PHOTO, fov_deg=5), 2 * estimator(PHOTO, fov_deg=10), rtol=0.01)
 
 
 def test_threads_share_an_estimator(estimator: DepthEstimator) -> None:
