@@ -38,11 +38,13 @@ def test_defaults_then_preset_then_command_line(parser: Parser) -> None:
     assert parser.parse_over({"augment": True}, ["--no-augment"]).augment is False
 
 
-def test_resolved_options_repeat_the_run(parser: Parser, tmp_path: Path) -> None:
+def test_saved_options_repeat_the_run_also_those_without_effect(parser: Parser, tmp_path: Path) -> None:
     typed = ["--lr", "0.01", "--augment", "--no-pretrained", "--data", "csv", "--data-dir", str(tmp_path / "a.csv")]
-    options = parser.parse_args(typed)
-    again = parser.parse_over(yaml.safe_load(yaml.safe_dump(as_preset(options))), [])
-    assert as_preset(again) == as_preset(options)
+    for options in (parser.parse_args(typed), parser.parse_args(["--data", "nyu"])):
+        again = parser.parse_over(yaml.safe_load(yaml.safe_dump(as_preset(options))), [])
+        assert as_preset(again) == as_preset(options)
+        assert again.typed == frozenset()
+    assert idle_options(parser.parse_args(["--rooms", "9", "--seed", "3"]), "nyu") == ["--rooms"]
 
 
 @pytest.mark.parametrize(
@@ -129,12 +131,6 @@ def test_an_option_without_effect_is_refused(
     with pytest.raises(SystemExit):
         parse("a test", typed.split())
     assert f"argument {refusal}" in capsys.readouterr().err
-
-
-def test_a_preset_may_contain_options_without_effect(parser: Parser) -> None:
-    saved = as_preset(parser.parse_args(["--data", "nyu"]))
-    assert parser.parse_over(saved, []).typed == frozenset()
-    assert idle_options(parser.parse_args(["--rooms", "9", "--seed", "3"]), "nyu") == ["--rooms"]
 
 
 SLOW = ("torch", "timm", "torchvision", "torchmetrics", "numba", "matplotlib", "rerun", "gradio", "PIL")

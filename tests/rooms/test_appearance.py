@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from analytic import GREY, camera_for
+from analytic import GREY, PLAIN, camera_for
 from PIL import Image
 
-from src.rooms.exposure import Exposure
 from src.rooms.kernels.jpeg import compress
 from src.rooms.kernels.surfaces import PATTERNS, pattern_weight, sample_print, sample_surfaces, value_noise
 from src.rooms.prints import SIDE_PX, mipmap
@@ -18,7 +17,6 @@ from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack_materials, p
 from src.rooms.textures import LATTICE
 
 U, V = np.random.default_rng(0).uniform(0, 30, (2, 1000)).astype(np.float32)
-PLAIN = Exposure(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
 SLOPE = np.broadcast_to(np.linspace(0, 3, 256, dtype=np.float32).reshape(1, 4, 64), (3, 4, 64))
 
 
