@@ -20,6 +20,7 @@ from src.training.losses import mse
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 DEVICES = ["cpu", pytest.param("cuda", marks=cuda)]
+HALF = Precision(torch.device("cpu"), torch.float16)
 BATCHES = [make_batch(seed, count=2) for seed in range(24)]
 
 
@@ -40,12 +41,11 @@ def test_a_loss_scale_that_overflows_fp16_decreases_until_steps_are_made(device:
 
 
 def test_the_loss_scale_never_falls_below_its_minimum() -> None:
-    precision = Precision(torch.device("cpu"), torch.float16)
-    state, scales = make_state(precision=precision, scale=4.0), []
+    state, scales = make_state(precision=HALF, scale=4.0), []
     bad = BATCHES[0]._replace(depth_m=torch.full_like(BATCHES[0].depth_m, torch.nan))
-    train(state, [bad] * 5, precision=precision, after_step=lambda: scales.append(state.scaler.get_scale()))
+    train(state, [bad] * 5, precision=HALF, after_step=lambda: scales.append(state.scaler.get_scale()))
     assert scales == [2, 1, 1, 1, 1]
-    train(state, BATCHES[:1], precision=precision)
+    train(state, BATCHES[:1], precision=HALF)
     assert state.schedule.last_epoch == 1
 
 
@@ -80,21 +80,23 @@ def test_in_bf16_the_network_computes_and_the_loss_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("before", "after", "scale"),
     [
-        (Precision(torch.device("cpu"), torch.bfloat16), Precision(torch.device("cpu"), torch.float16)),
-        (Precision(torch.device("cpu"), torch.float16), CPU),
-        pytest.param(CPU, Precision(torch.device("cuda"), torch.float16), marks=cuda),
-        pytest.param(Precision(torch.device("cuda"), torch.float16), CPU, marks=cuda),
+        (HALF, HALF, 2**9),
+        (Precision(torch.device("cpu"), torch.bfloat16), HALF, 2**16),
+        (HALF, CPU, 1),
+        pytest.param(CPU, Precision(torch.device("cuda"), torch.float16), 2**16, marks=cuda),
+        pytest.param(Precision(torch.device("cuda"), torch.float16), CPU, 1, marks=cuda),
     ],
 )
-def test_a_run_is_resumed_in_another_precision(tmp_path: Path, before: Precision, after: Precision) -> None:
+def test_a_run_resumes_in_any_precision(tmp_path: Path, before: Precision, after: Precision, scale: int) -> None:
     old = make_state(precision=before, scale=2.0**8)
     train(old, BATCHES[:3], precision=before)
     checkpoint.save(tmp_path / "last.pt", about=ABOUT, **content_of(old))
     new = make_state(precision=after)
     new.restore(checkpoint.load(tmp_path / "last.pt"))
     assert checkpoint.digest(new.network.state_dict()) == checkpoint.digest(old.network.state_dict())
+    assert new.scaler.get_scale() == scale
     mean = train(new, BATCHES[3:6], precision=after)
     assert mean == pytest.approx(train(old, BATCHES[3:6], precision=before), rel=0.1)
     assert new.schedule.last_epoch + new.skipped == 6

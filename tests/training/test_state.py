@@ -10,7 +10,6 @@ from torch import nn
 
 from src.conventions import UserError
 from src.training import checkpoint
-from src.training.engine import Precision
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.state import State
 
@@ -31,16 +30,6 @@ def test_a_run_without_average_is_resumed_with_one_and_back(ema: bool, ema_after
     assert new.best == math.inf
     new.end_epoch()
     assert (new.epoch, new.batch, new.losses.tolist()) == (4, 0, [0, 0])
-
-
-def test_the_loss_scale_is_kept_in_fp16_and_ignored_in_other_types() -> None:
-    half = Precision(torch.device("cpu"), torch.float16)
-    old, exact = make_state(precision=half, scale=8.0), make_state(precision=CPU)
-    old.scaler.scale(torch.zeros(1))  # which creates the scale on the device
-    for before, after, expected in ((old, half, 8), (exact, half, 2.0**16), (old, CPU, 1)):
-        new = make_state(precision=after)
-        new.restore(content_of(before))
-        assert new.scaler.get_scale() == expected
 
 
 @pytest.mark.parametrize(
