@@ -1,11 +1,13 @@
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import timm
 import torch
+from huggingface_hub.utils import get_session
 
 from src.choices import EMBEDDED_ENCODER
 from src.conventions import UserError
@@ -69,6 +71,9 @@ def test_a_hub_out_of_reach_is_noticed_soon(monkeypatch: pytest.MonkeyPatch, tmp
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        head = get_session().head  # a tenth of its timeout is enough here
+        hurried = SimpleNamespace(head=lambda url, timeout=600: head(url, timeout=timeout / 10))
+        monkeypatch.setattr("src.network.encoder.get_session", lambda: hurried)
         started = time.monotonic()
         with pytest.raises(UserError, match=f"efficientnet_b0: .*{EMBEDDED_ENCODER}.*--no-pretrained") as caught:
             hub_weights("efficientnet_b0")
