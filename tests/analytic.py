@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS, Intrinsics
+from src.rooms.exposure import Exposure
 from src.rooms.raycast import Box, Piece
 from src.rooms.textures import Material
 
 GREY = Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+PLAIN = Exposure(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
 MILLIMETRE = 1e-3
 
 

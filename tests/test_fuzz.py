@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save as to_safetensors
-from torch import nn
+from tiny import content_of, make_state
 
 from src.cli.options import training_parser
 from src.cli.parsing import read_preset
@@ -34,10 +33,7 @@ from src.conventions import UserError
 from src.data.csv_rows import read_rows
 from src.data.images import FORMATS, open_image, read_depth, to_rgb
 from src.data.listing import ListedPairs
-from src.data.packed import Sizes, pack
 from src.training import checkpoint
-from src.training.optim import make_ema, make_optimizer, make_schedule
-from src.training.state import State
 
 Edits = list[tuple[int, bytes, int]]
 Check = Callable[..., None]
@@ -137,25 +133,6 @@ def test_photos_and_depth(folder: Path, content: bytes) -> None:
         assert depth[1] in (8, 16, 32)
 
 
-@pytest.mark.filterwarnings("error")
-@fuzz(60, FILES, st.sampled_from(["1.png", "1-depth.png"]))
-def test_frames_and_packs(folder: Path, content: bytes, damaged: str) -> None:
-    for number in (0, 1):
-        Image.new("RGB", (64, 48)).save(folder / f"{number}.png")
-        Image.new("L", (64, 48), 100).save(folder / f"{number}-depth.png")
-    (folder / damaged).write_bytes(content)
-    (folder / "pairs.csv").write_text("0.png,0-depth.png\n1.png,1-depth.png\n")
-    shutil.rmtree(folder / "cache", ignore_errors=True)
-    pairs = ListedPairs(read_rows(folder / "pairs.csv"), folder, {8: 25.5, 16: 1000, 32: 1e-38}, max_depth_m=10)
-    frame = ends_well(lambda: pairs[1])
-    packed = pack(pairs, folder / "cache", Sizes(8, 4), max_depth_m=10)
-    assert len(packed) + len(packed.empty) == 1 + (frame is not None)
-    assert set(packed.left_out) == ({1} if frame is None else set())
-    batch = packed[range(len(packed))]
-    assert (batch.depth_m.isfinite() & (batch.depth_m < 10)).all()
-    assert len(list((folder / "cache").iterdir())) == 1
-
-
 PATHS = ["0.png", "0-depth.png", "folder/0.png", "link.png"]
 ODD_PATHS = ["loop.png", "folder", "pairs.csv", "../secret.png", "folder/../../secret.png", "C:secret.png"]
 ODD_CELLS = ["\0", "", " ", '"', '"x,y"', "a\nb", "\u2028", "\x1b[2J", "~", "-", ".", "..", "é", "\ufeff", "x/" * 999]
@@ -236,17 +213,9 @@ def test_presets(folder: Path, content: bytes) -> None:
     assert options is None or vars(options).keys() == set(FLAGS)
 
 
-def make_state() -> State:
-    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
-    optimizer = make_optimizer(network, "adamw", lr=1e-3, weight_decay=0)
-    schedule = make_schedule(optimizer, steps=9, warmup_steps=1)
-    return State(network, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False), make_ema(network, 0.9))
-
-
 def write_checkpoint(changes: dict[tuple[str, str], Any], signed: bool) -> bytes:
     """Write a state as a run does, with some values changed, and the checksum of before or after."""
-    state, file = make_state(), io.BytesIO()
-    content = {"about": dict(ABOUT), **state.weights(), "progress": state.progress()}
+    content, file = {"about": dict(ABOUT), **content_of(make_state())}, io.BytesIO()
     before = checkpoint.digest(content)
     for (part, key), value in changes.items():
         content[part][key] = value

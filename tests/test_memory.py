@@ -16,7 +16,7 @@ MAX_GROWTH_MB, MAX_OPENED = 24, 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
-@pytest.mark.parametrize(("rounds", "passes"), [(4, 5), pytest.param(5, 40, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("rounds", "passes"), [(4, 3), pytest.param(5, 40, marks=pytest.mark.long)])
 def test_memory_and_open_files_stay_flat(nyu_folder: Path, rounds: int, passes: int) -> None:
     # In a separate process, whose heap holds nothing of other tests.
     command = [sys.executable, __file__, str(nyu_folder), str(rounds), str(passes)]

@@ -14,31 +14,25 @@ def nothing_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "locate_nyu", lambda: (None, "the network is off"))
 
 
-def test_auto_falls_back_to_rooms_and_says_why() -> None:
-    data = choose_data("auto")
-    assert (data.kind, data.root) == ("rooms", None)
-    assert "the network is off" in data.why
-
-
 def test_auto_takes_nyu_where_it_finds_it(nyu_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_data("auto", nyu_folder).kind == "nyu"
+    data = choose_data("auto", nyu_folder, validation=0)
+    assert data.kind == "nyu"
+    with pytest.raises(UserError, match="empty"):
+        data.open("val")
     monkeypatch.setattr(sources, "locate_nyu", lambda: (nyu_folder / "nyu_data", "the mount"))
     assert choose_data("auto").kind == "nyu"
 
 
-def test_nyu_never_falls_back(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the network is off"):
-        choose_data("nyu")
-    for kind in ("nyu", "auto"):
-        for folder in (tmp_path, tmp_path / "none", Path("x" * 5000)):
-            with pytest.raises(UserError, match="no NYU there"):
-                choose_data(kind, folder)
-
-
-def test_a_csv_must_be_a_file(tmp_path: Path) -> None:
-    for folder in (None, tmp_path, tmp_path / "no.csv", Path("x" * 5000)):
-        with pytest.raises(UserError, match="expected a csv file"):
-            choose_data("csv", folder)
+@pytest.mark.parametrize(
+    ("kind", "message"), [("nyu", "no NYU there"), ("auto", "no NYU there"), ("csv", "expected a csv file")]
+)
+def test_data_that_are_not_there_are_refused(tmp_path: Path, kind: str, message: str) -> None:
+    for folder in (tmp_path, tmp_path / "none", Path("x" * 5000)):
+        with pytest.raises(UserError, match=message):
+            choose_data(kind, folder)
+    if kind != "auto":
+        with pytest.raises(UserError, match="the network is off" if kind == "nyu" else message):
+            choose_data(kind)
 
 
 def test_a_csv_is_split_and_scaled(nyu_folder: Path) -> None:
@@ -99,15 +93,6 @@ def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="2 photos below images/, none with a file of its name"):
         data = choose_data("folder", tmp_path)
         data.open("train")
-
-
-def test_an_empty_split_is_refused(nyu_folder: Path) -> None:
-    with pytest.raises(UserError, match="empty"):
-        choose_data("nyu", nyu_folder, validation=0).open("val")
-
-
-def test_limit_takes_the_first_frames(nyu_folder: Path) -> None:
-    assert len(choose_data("nyu", nyu_folder).open("train", limit=4)) == 4
 
 
 def test_rooms_have_the_stored_size_in_training_and_nyus_in_the_test() -> None:

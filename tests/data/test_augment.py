@@ -50,13 +50,10 @@ def test_image_depth_and_mask_move_together_bit_for_bit(density: float, least: f
     assert torch.equal(moved.image[:, 0], moved.image[:, 2])
 
 
-def test_no_augmentation_only_resizes(batch: Batch, plain: Batch) -> None:
+def test_no_augmentation_only_resizes_and_a_flip_mirrors_all_three(batch: Batch, plain: Batch) -> None:
     expected = F.interpolate(batch.image.float() / 255, size=224, mode="bilinear")
     torch.testing.assert_close(plain.image, expected, atol=1e-4, rtol=0)
     assert plain.depth_m.shape == plain.valid.shape == (4, 1, 56, 56)
-
-
-def test_a_flip_mirrors_all_three(batch: Batch, plain: Batch) -> None:
     flipped = augmented(batch, NONE._replace(flip=1))
     for before, after in zip(plain[:3], flipped[:3], strict=True):
         torch.testing.assert_close(after.float().flip(3), before.float(), atol=1e-4, rtol=1e-4)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import ROOT, make_nyu
 
-from src.conventions import Batch, Pairs, UserError
+from src.conventions import Batch, UserError
 from src.data.allowance import Allowance
 from src.data.augment import Augmentation, augment
 from src.data.batches import TrainingBatches, ValidationBatches, evaluation_samples, small_truth
@@ -32,11 +32,6 @@ def validation_pack(root: Path) -> Packed:
     return pack(open_nyu(root, "train", validation=0), root / "cache", VALIDATION_SIZES, max_depth_m=10)  # 18 frames
 
 
-@pytest.fixture
-def frames(root: Path) -> Pairs:
-    return open_nyu(root, "test", validation=0.1)
-
-
 def batches(packed: Packed, seed: int = 0, size: int = 4, **options: int) -> TrainingBatches:
     return TrainingBatches(packed, size, augmentation=Augmentation(), seed=seed, device=CPU, **options)
 
@@ -49,6 +44,7 @@ def assert_equal(batch: Batch, expected: Batch) -> None:
 def test_seed_and_epoch_determine_every_draw(packed: Packed) -> None:
     first = list(batches(packed).epoch(3))
     assert len(first) == len(batches(packed)) == 3  # the last 3 frames are dropped
+    assert [len(batch.image) for batch in batches(packed, size=64).epoch(0)] == [15]
     assert first[0].image.shape == (4, 3, 224, 224)
     assert first[0].depth_m.shape == first[0].valid.shape == (4, 1, 56, 56)
     for start, workers in ((0, 2), (1, 0), (2, 2)):
@@ -89,10 +85,6 @@ def test_batches_know_their_frames_names(packed: Packed) -> None:
     assert_equal(next(plain.epoch(1, start=2)), expected)
 
 
-def test_a_batch_is_at_most_all_frames(packed: Packed) -> None:
-    assert [len(batch.image) for batch in batches(packed, size=64).epoch(0)] == [15]
-
-
 def test_validation_yields_every_frame_once_whatever_the_processes(validation_pack: Packed) -> None:
     ranks = [list(ValidationBatches(validation_pack, 4, device=CPU, rank=rank, world_size=3)) for rank in range(3)]
     assert [[len(batch.image) for batch in rank] for rank in ranks] == [[4, 4], [4, 2], [4]]
@@ -101,7 +93,8 @@ def test_validation_yields_every_frame_once_whatever_the_processes(validation_pa
     assert_equal(batch, expected._replace(image=expected.image.float() / 255))
 
 
-def test_a_sample_keeps_the_whole_truth_and_its_border(frames: Pairs) -> None:
+def test_a_sample_keeps_the_whole_truth_and_its_border(root: Path) -> None:
+    frames = open_nyu(root, "test", validation=0.1)
     (sample, *_) = evaluation_samples(frames, Allowance(3))
     assert sample.image.shape == (1, 3, 224, 224)
     assert sample.truth_m.shape == (96, 128)
@@ -110,14 +103,6 @@ def test_a_sample_keeps_the_whole_truth_and_its_border(frames: Pairs) -> None:
     frame = frames[0]
     assert torch.equal(small_truth(frame), sample.small_truth_m)
     assert not small_truth(frame._replace(depth_m=frame.depth_m + 10)).any()
-
-
-def test_bad_frames_are_no_samples(frames: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "rows", [frames.rows[0], frames.rows[1]._replace(depth="none.png")])
-    monkeypatch.setattr(frames, "names", frames.names[:2])
-    allowance = Allowance(2, 1)
-    assert [sample.name for sample in evaluation_samples(frames, allowance)] == frames.names[:1]
-    assert list(allowance.reasons) == [1]
 
 
 ABANDONED = """

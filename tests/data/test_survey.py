@@ -30,7 +30,9 @@ def test_the_pose_of_a_camera_is_read_off_the_floor(pose: tuple[float, float, fl
     depth_m = see_floor(*pose)
     np.testing.assert_allclose(estimate_pose(depth_m, VALID), pose, atol=0.2)
     assert estimate_pose(depth_m, VALID).height_m == pytest.approx(pose[0], abs=0.01)
-    assert estimate_pose(np.full(SIZE, np.nan), ~VALID) is None
+    assert estimate_pose(np.full(SIZE, np.nan), ~VALID) is estimate_pose(np.full(SIZE, 2.0), VALID) is None
+    frame = Frame(np.zeros((*SIZE, 3), np.uint8), np.float32(depth_m), VALID, NYU_INTRINSICS)
+    assert survey(Listed([frame])).heights_m == pytest.approx([pose[0]], abs=0.05)
 
 
 @pytest.mark.parametrize(("first_row", "height_m"), [(80, 1.2), (65, None)])
@@ -39,10 +41,6 @@ def test_a_table_is_no_floor(first_row: int, height_m: float | None) -> None:
     depth_m[first_row:] *= 0.6
     pose = estimate_pose(depth_m, VALID)
     assert (pose and pose.height_m) == (height_m and pytest.approx(height_m, abs=0.01))
-
-
-def test_without_a_floor_there_is_no_pose() -> None:
-    assert estimate_pose(np.full(SIZE, 2.0), VALID) is None
 
 
 def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
@@ -56,18 +54,10 @@ def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
     assert found.problems == []
 
 
-class Listed:
-    """Frames from memory."""
+class Listed(list[Frame]):
+    """A frame from memory."""
 
-    def __init__(self, *frames: Frame) -> None:
-        self.frames = frames
-        self.names = self.scenes = [str(number) for number in range(len(frames))]
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> Frame:
-        return self.frames[index]
+    names = scenes = ("0",)
 
     def encoding(self, index: int) -> str:
         return "none"
@@ -78,17 +68,11 @@ def test_the_mean_map_has_its_top_row_first_and_omits_invalid_pixels() -> None:
     frame = Frame(
         np.zeros((12, 16, 3), np.uint8), depth_m, np.broadcast_to(np.arange(16) >= 4, (12, 16)), NYU_INTRINSICS
     )
-    found = survey(Listed(frame))
+    found = survey(Listed([frame]))
     expected = np.repeat([[1.0], [2], [3], [4]], 4, axis=1)
     expected[:, 0] = np.nan
     np.testing.assert_allclose(found.mean_map_m, expected)
     assert found.heights_m == []
-
-
-def test_the_height_of_the_camera_is_collected() -> None:
-    image = np.zeros((*SIZE, 3), np.uint8)
-    frames = (Frame(image, np.float32(see_floor(height_m, 20)), VALID, NYU_INTRINSICS) for height_m in (1.2, 1.4))
-    assert survey(Listed(*frames)).heights_m == pytest.approx([1.2, 1.4], abs=0.05)
 
 
 def test_problems_are_named_and_the_rest_is_counted(nyu_folder: Path) -> None:

@@ -70,9 +70,7 @@ def write_film(
         ("x.wmv", STEADY_S, {"sound_s": 6, "tick": Fraction(1, 10), **MPEG4}),
     ],
 )
-def test_frames_keep_their_order_and_their_times(
-    tmp_path: Path, name: str, times_s: list[float], options: dict[str, object]
-) -> None:
+def test_frames_keep_their_times(tmp_path: Path, name: str, times_s: list[float], options: dict[str, object]) -> None:
     video = Video(write_film(tmp_path / name, times_s, **options))
     assert video.count in (0, len(times_s))
     frames, read_s = zip(*video, strict=True)
@@ -95,9 +93,7 @@ def test_frames_keep_their_order_and_their_times(
         ("x.avi", STEADY_S, {"sound_s": 6, "tick": Fraction(1, 10), **MPEG4}),
     ],
 )
-def test_a_truncated_video_yields_what_it_has(
-    tmp_path: Path, name: str, times_s: list[float], options: dict[str, object]
-) -> None:
+def test_truncated_videos_are_read(tmp_path: Path, name: str, times_s: list[float], options: dict[str, object]) -> None:
     path = write_film(tmp_path / name, times_s, **options)
     with av.open(str(path)) as container:
         cut = [packet.pos for packet in container.demux(video=0) if packet.size][5]
@@ -110,9 +106,7 @@ def test_a_truncated_video_yields_what_it_has(
 
 
 @pytest.mark.parametrize(("start_s", "length_s", "count"), [(0, 1.2, 12), (0, 0.5, 5), (0.7, 0.5, 5), (0.3, 0.4, 4)])
-def test_frames_that_an_edit_list_trims_are_not_missed(
-    tmp_path: Path, start_s: float, length_s: float, count: int
-) -> None:
+def test_trimmed_frames_are_not_missed(tmp_path: Path, start_s: float, length_s: float, count: int) -> None:
     path = write_film(tmp_path / "x.mp4", tick=Fraction(1, 12800), movflags="faststart")
     content = bytearray(path.read_bytes())
     entry = content.index(b"elst") + 12

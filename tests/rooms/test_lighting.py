@@ -6,14 +6,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from analytic import GREY, MILLIMETRE, camera_for, rays, solid
+from analytic import GREY, MILLIMETRE, PLAIN, camera_for, rays, solid
 
-from src.rooms.exposure import Exposure
 from src.rooms.kernels.surfaces import sample_surfaces
 from src.rooms.lighting import PROJECTOR_M, Lamp, Room, light_pixels, render
 from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack_materials, pack_solids, trace
 
-PLAIN = Exposure(brightness=0.2, balance=(1, 1, 1), vignetting=0, contrast=0, blur=0, grain=0, seed=0)
 ORIGIN, DARK, SIZE_M = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (9.0, 9.0, 9.0)
 FLOOR, HIGH_LAMP = solid((-9, -9, -1), (9, 9, 0)), Lamp((0.0, 0.0, 2.0), (5.0, 5.0, 5.0))
 

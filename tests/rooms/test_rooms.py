@@ -94,8 +94,8 @@ def test_an_item_depends_on_nothing_but_its_number() -> None:
 
 
 def test_splits_seeds_and_items_share_no_room() -> None:
-    keys = itertools.product(SPLITS, (0, 1, 2**40), range(3))
-    frames = [RoomPairs(3, split=split, seed=seed, intrinsics=SMALL)[index] for split, seed, index in keys]
+    keys = itertools.product(SPLITS, (0, 2**40), range(2))
+    frames = [RoomPairs(2, split=split, seed=seed, intrinsics=SMALL)[index] for split, seed, index in keys]
     assert len({frame.depth_m.tobytes() for frame in frames}) == len(frames)
 
 
@@ -109,6 +109,9 @@ def test_pairs_keep_the_protocol() -> None:
     for index in (-1, 13):
         with pytest.raises(IndexError, match=f"got index {index}"):
             pairs[index]
+    for wrong in ({"split": "training"}, {"count": -1}, {"seed": -4}):
+        with pytest.raises(UserError, match=str(*wrong.values())):
+            RoomPairs(**{"count": 3, **wrong})
 
 
 def test_the_fingerprint_of_packed_frames_is_stable_and_tells_every_argument_apart() -> None:
@@ -117,12 +120,6 @@ def test_the_fingerprint_of_packed_frames_is_stable_and_tells_every_argument_apa
     )
     changes = {}, {"split": "val"}, {"seed": 1}, {"intrinsics": SMALL}, {"holes": True}, {"without": "lamps"}
     assert len({RoomPairs(5, **change).fingerprint for change in changes}) == len(changes)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("wrong", [{"split": "training"}, {"count": -1}, {"seed": -4}])
-def test_bad_arguments_are_refused(wrong: dict) -> None:
-    with pytest.raises(UserError, match=str(*wrong.values())):
-        RoomPairs(**{"count": 3, **wrong})
 
 
 @pytest.mark.parametrize("ingredient", INGREDIENTS)

@@ -1,13 +1,16 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from src.conventions import Sample
+from src.scoring.comparison import Run, conclude, tabulate, tabulate_beside_original
 from src.scoring.evaluation import (
     COLUMNS,
+    ImageScore,
     evaluate,
     format_table,
     pick_examples,
@@ -27,71 +30,85 @@ def left_right(image: torch.Tensor) -> torch.Tensor:
     return depth
 
 
-def samples() -> list[Sample]:
-    found = []
-    for index, depth_m in enumerate((3.0, 9.0, 2.5)):
-        image = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
-        found.append(Sample(f"{index}.png", image, torch.full((480, 640), depth_m), torch.full((56, 56), depth_m)))
-    return found
+@pytest.fixture(scope="module")
+def scores() -> list[ImageScore]:
+    """Scores of frames that are 3, 9 and 2.5 m everywhere, beside a mean map that is 4 m everywhere."""
+    image = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
+    samples = [
+        Sample(f"{index}.png", image, torch.full((480, 640), depth_m), torch.full((56, 56), depth_m))
+        for index, depth_m in enumerate((3.0, 9.0, 2.5))
+    ]
+    return evaluate(left_right, samples, unit_m=10.0, mean_map=MEAN)
 
 
-def test_flip_averaging_is_the_mean_with_the_mirror_image() -> None:
-    first = evaluate(left_right, samples(), unit_m=10.0, mean_map=MEAN)[0]
-    assert first.flipped["eigen"]["rmse_m"] == pytest.approx(0, abs=1e-5)  # 0.3 everywhere
-    assert first.plain["eigen"]["rmse_m"] == pytest.approx(1, abs=0.05)
+def test_flip_averaging_is_the_mean_with_the_mirror_image(scores: list[ImageScore]) -> None:
+    assert scores[0].flipped["eigen"]["rmse_m"] == pytest.approx(0, abs=1e-5)  # 0.3 everywhere
+    assert scores[0].plain["eigen"]["rmse_m"] == pytest.approx(1, abs=0.05)
 
 
-def test_the_result_has_every_protocol_as_plain_numbers(tmp_path: Path) -> None:
-    scores = evaluate(left_right, samples(), unit_m=10.0, mean_map=MEAN)
-    result = summarize_scores(scores, data="rooms", checkpoint="best.pt")
-    write_json(tmp_path / "new" / "result.json", result)
+def test_a_result_has_every_protocol_and_a_row_per_image(scores: list[ImageScore], tmp_path: Path) -> None:
+    write_json(tmp_path / "new" / "result.json", summarize_scores(scores, data="rooms"))
     read = json.loads((tmp_path / "new" / "result.json").read_text())
     assert (read["count"], read["data"]) == (3, "rooms")
     for key in ("protocols", "protocols_flip"):
-        assert {name: tuple(measures) for name, measures in read[key].items()} == COLUMNS | {}
+        assert {name: tuple(measures) for name, measures in read[key].items()} == COLUMNS
         assert all(isinstance(v, float) for measures in read[key].values() for v in measures.values())
-    assert read["protocols"]["eigen"]["rmse_m"] == pytest.approx(
-        sum(score.plain["eigen"]["rmse_m"] for score in scores) / 3
-    )
+    rmse_m = [score.plain["eigen"]["rmse_m"] for score in scores]
+    assert read["protocols"]["eigen"]["rmse_m"] == pytest.approx(sum(rmse_m) / 3)
     assert "eigen_median, flipped" in format_table(read)
+    write_csv(tmp_path / "images.csv", scores)
+    rows = list(csv.DictReader((tmp_path / "images.csv").open()))
+    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert [float(row["eigen_rmse_m"]) for row in rows] == pytest.approx(rmse_m, rel=1e-4)
 
 
-def test_the_mean_map_is_scored_and_shown_beside_the_network() -> None:
-    result = summarize_scores(evaluate(left_right, samples(), unit_m=10.0, mean_map=MEAN))
-    # The map is 4 m everywhere; the frames are 3, 9 and 2.5 m.
-    squares = [(4 - depth_m) ** 2 / 100 for depth_m in (3.0, 9.0, 2.5)]
-    assert result["protocols_mean_map"]["metric10"]["mse"] == pytest.approx(sum(squares) / 3, rel=1e-5)
+def test_the_mean_map_is_scored_and_shown_where_the_network_has_that_protocol(scores: list[ImageScore]) -> None:
+    result = summarize_scores(scores)
+    mse = sum((4 - depth_m) ** 2 / 100 for depth_m in (3.0, 9.0, 2.5)) / 3
+    assert result["protocols_mean_map"]["metric10"]["mse"] == pytest.approx(mse, rel=1e-5)
     assert result["protocols_mean_map"]["relative"]["mse"] == pytest.approx(0, abs=1e-9)
-    lines = format_table(result).splitlines()
-    (row,) = (line for line in lines if line.startswith("metric10, mean map"))
-    assert row.endswith(f"{sum(squares) / 3:9.4f}")
-    relative = summarize_scores(evaluate(left_right, samples(), unit_m=None, mean_map=MEAN))
-    assert "relative, mean map" in format_table(relative)
-    assert "metric10" not in format_table(relative)
+    (row,) = (line for line in format_table(result).splitlines() if line.startswith("metric10, mean map"))
+    assert row.endswith(f"{mse:9.4f}")
+    for name in ("eigen", "metric10"):  # undefined for relative depth
+        del result["protocols"][name]
+    assert "relative, mean map" in format_table(result)
+    assert "metric10" not in format_table(result)
 
 
-def test_without_training_frames_there_is_no_mean_map() -> None:
-    result = summarize_scores(evaluate(left_right, samples(), unit_m=10.0))
-    assert result["protocols_mean_map"] == {}
-    assert "mean map" not in format_table(result)
-
-
-def test_a_relative_network_has_no_metres() -> None:
-    scores = evaluate(left_right, samples(), unit_m=None, mean_map=MEAN)
-    assert set(summarize_scores(scores)["protocols"]) == {"relative", "eigen_median"}
-    assert pick_examples(scores)[0][0].startswith("best: abs_rel")
-
-
-def test_best_median_and_worst_are_ranked_by_error() -> None:
-    scores = evaluate(left_right, samples(), unit_m=10.0, mean_map=MEAN)
+def test_best_median_and_worst_are_ranked_by_error(scores: list[ImageScore]) -> None:
     examples = pick_examples(scores)
     assert [index for _, index in examples] == [0, 2, 1]
     assert examples[2][0].startswith("worst: rmse_m 6")
 
 
-def test_the_csv_has_a_row_per_image(tmp_path: Path) -> None:
-    scores = evaluate(left_right, samples(), unit_m=10.0, mean_map=MEAN)
-    write_csv(tmp_path / "images.csv", scores)
-    rows = list(csv.DictReader((tmp_path / "images.csv").open()))
-    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
-    assert float(rows[2]["eigen_rmse_m"]) == pytest.approx(scores[2].plain["eigen"]["rmse_m"], rel=1e-4)
+def run(name: str, ssim: float, abs_rel: float, **more: Any) -> Run:
+    median = {"abs_rel": abs_rel, "rmse_m": 0.5, "log10": 0.1, "d1": 1 - abs_rel, "d2": 0.9, "d3": 0.95}
+    protocols = {"relative": {"ssim": ssim, "mse": 0.02}, "eigen_median": median, **more}
+    mean_map = {"relative": {"ssim": 0.604, "mse": 0.0404}, "metric10": {"ssim": 0.746, "mse": 0.0147}}
+    return Run(name, {}, [], {"protocols": protocols, "protocols_mean_map": mean_map})
+
+
+def test_runs_are_compared_with_each_other_the_mean_map_and_the_original() -> None:
+    names = ("lr-2e-4", "lr-2e-3-plain", "lr-2e-3", "lr-2e-3-swa", "lr-8e-3")
+    runs = [
+        run(*figures)
+        for figures in zip(names, (0.6, 0.65, 0.7, 0.72, 0.68), (0.22, 0.21, 0.2, 0.19, 0.18), strict=True)
+    ]
+    words = conclude(runs)
+    assert "lr-2e-3-swa is the best, with 0.7200, and lr-2e-4 the worst, with 0.6000" in words
+    assert "lr-8e-3 is the best, with 0.1800" in words
+    assert "Augmentation changes SSIM by +0.0500 and AbsRel by -0.0100" in words
+    assert "averaging changes SSIM by +0.0200 and AbsRel by -0.0100" in words
+    # The original: 2e-3, plain, 8e-3, 2e-4; here 8e-3 comes before plain.
+    assert "another order than in the original project: lr-2e-3, lr-8e-3, lr-2e-3-plain, lr-2e-4" in words
+    assert "the same order as in the original project" in conclude([runs[0], runs[4], runs[2]])
+    table = tabulate(runs)
+    assert "| lr-2e-3-swa | 0.7200 | 0.0200 |" in table
+    assert "| lr-8e-3 | 0.1800 | 0.5000 | 0.1000 | 0.8200 |" in table
+    assert "`metric10` needs metres" in table
+    mixed = tabulate([run("a", 0.6, 0.2, metric10={"ssim": 0.8, "mse": 0.004}), runs[0]])
+    assert "| a | 0.8000 | 0.0040 |\n| mean training map, no network | 0.7460 | 0.0147 |" in mixed
+    table = tabulate_beside_original(runs)
+    assert "| lr-2e-3 | 0.7000 | 0.0200 | 0.7754 | 0.0143 |" in table
+    assert "| lr-2e-3-swa | 0.7200 | 0.0200 |  |  |" in table
+    assert "| mean training map, no network | 0.6040 | 0.0404 |" in table

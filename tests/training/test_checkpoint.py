@@ -80,10 +80,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a checkpoint that hides get": (lambda: to_bytes(hiding_get({"mark": MARK})), "another program"),
     "an about that hides get": (lambda: format_1(about=hiding_get(ABOUT)), "wrong in its description: encoder, target"),
     # Damaged, without a digest; other types and other formats.
-    "a changed weight": (
-        lambda: format_1(network=FIVE).replace(FIVE.numpy().tobytes(), bytes(20)),
-        "data/0' is dam",
-    ),
+    "a changed weight": (lambda: format_1(network=FIVE).replace(FIVE.numpy().tobytes(), bytes(20)), "data/0' is dam"),
     "a negative length": (lambda: edited(b"K\5", b"J\xfb\xff\xff\xff", network=FIVE), "incompatible function argum"),
     "an unknown opcode": (lambda: opcodes(b"I1\n"), "more than tensors and plain values"),
     "a parameter": (lambda: format_1(network={"w": torch.nn.Parameter(FIVE)}), "_rebuild_parameter"),
@@ -181,12 +178,6 @@ def test_the_digest_tells_types_shapes_and_positions_apart() -> None:
     assert len({checkpoint.digest(content) for content in contents}) == len(contents)
     kernel = torch.rand(2, 3, 4, 4)
     assert checkpoint.digest(kernel) == checkpoint.digest(kernel.to(memory_format=torch.channels_last))
-
-
-@pytest.mark.parametrize(("name", "reason"), [("no.pt", "no such checkpoint"), (".", "folder")])
-def test_missing_files_and_folders_are_told_apart(tmp_path: Path, name: str, reason: str) -> None:
-    with pytest.raises(UserError, match=reason):
-        checkpoint.load(tmp_path / name)
 
 
 def test_weights_are_chosen_by_name_or_as_training_found_best() -> None:

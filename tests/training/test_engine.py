@@ -38,9 +38,9 @@ def weight_of(state: State) -> float:
     return state.network.weight.item()
 
 
-def bad_batch(kind: str, seed: int = 0) -> Batch:
+def bad_batch(kind: str) -> Batch:
     """A batch whose loss, or only whose gradient, is not finite."""
-    batch = make_batch(seed)
+    batch = make_batch()
     if kind == "loss":
         return batch._replace(image=torch.full_like(batch.image, torch.nan))
     # 1e25 squared is more than a float32 holds; the target is as large, so that the loss is small.
@@ -167,6 +167,7 @@ def test_swa_averages_the_steps_after_its_start_and_measures_its_own_statistics(
     for batch in batches:
         train(state, [batch])
         late.append(kernel.detach().clone())
+        assert state.has_swa == (len(late) > 2) and state.weights()["swa"] is None
     assert int(state.swa.n_averaged) == 3
     torch.testing.assert_close(state.swa.module[0].weight, torch.stack(late[2:]).mean(dim=0))
     averaged = finalize_swa(state, batches, CPU)
@@ -188,9 +189,8 @@ def test_frozen_norms_keep_their_statistics_in_swa() -> None:
     batches = [make_batch(seed) for seed in range(2)]
     train(state, batches)
     averaged = finalize_swa(state, batches, CPU)
-    assert (averaged[1].running_mean == 0.25).all()
+    assert averaged[1].track_running_stats and (averaged[1].running_mean == 0.25).all()
     assert int(averaged[2].num_batches_tracked) == 2
-    assert averaged[1].track_running_stats
 
 
 def test_precision_follows_the_device() -> None:
@@ -208,48 +208,37 @@ T4_BUILD = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 
 
 @pytest.mark.parametrize(
-    ("name", "capability", "built_for", "runs"),
+    ("capability", "built_for", "runs"),
     [
-        ("Tesla P100-PCIE-16GB", (6, 0), T4_BUILD, False),
-        ("Tesla T4", (7, 5), T4_BUILD, True),
-        ("NVIDIA L4", (8, 9), T4_BUILD, True),  # the machine code of sm_86 runs there
-        ("a later GPU", (13, 0), T4_BUILD, False),
-        ("a later GPU", (13, 0), [*T4_BUILD, "compute_120"], True),  # compiled there from PTX
-        ("Tesla P100-PCIE-16GB", (6, 0), [*T4_BUILD, "compute_120"], False),
-        ("NVIDIA H100", (9, 0), ["sm_90a"], True),
-        ("another maker's", (9, 0), ["gfx90a"], True),
+        ((6, 0), T4_BUILD, False),  # P100
+        ((7, 5), T4_BUILD, True),
+        ((8, 9), T4_BUILD, True),  # the machine code of sm_86 runs there
+        ((13, 0), T4_BUILD, False),
+        ((13, 0), [*T4_BUILD, "compute_120"], True),  # compiled there from PTX
+        ((6, 0), [*T4_BUILD, "compute_120"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((9, 0), ["gfx90a"], True),  # another maker's
     ],
 )
-def test_a_gpu_without_kernels_is_named_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple, built_for: list, runs: bool
-) -> None:
+def test_gpus_without_kernels(monkeypatch: pytest.MonkeyPatch, capability: tuple, built_for: list, runs: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
     if runs:
         assert choose_precision("auto", "off") == Precision(torch.device("cuda"), None)
-        return
-    with pytest.raises(UserError, match=rf"no kernels for {name} \(sm_{capability[0]}0\), .*--device cpu") as caught:
-        choose_precision("auto", "off")
-    assert "\n" not in str(caught.value)
+    else:
+        with pytest.raises(UserError, match=rf"^.*no kernels for a GPU \(sm_{capability[0]}0\), .*--device cpu\.$"):
+            choose_precision("auto", "off")
 
 
 def test_validation_measures_metres_of_the_frames_own_camera() -> None:
     network, batch = make_scale().network, make_batch()
-    metric, relative = (
-        [
-            validate(
-                network,
-                [batch._replace(scale=torch.full((len(batch.image),), scale))],
-                loss=mse,
-                units=Units(target, 10.0),
-                precision=CPU,
-            )
-            for scale in (1.0, 2.0)
-        ]
-        for target in ("metric", "relative")
-    )
-    assert metric[1]["rmse_m"] == pytest.approx(2 * metric[0]["rmse_m"])
-    assert metric[1]["abs_rel"] == metric[0]["abs_rel"]
-    assert relative[0] == relative[1]
+
+    def measure(target: str, scale: float) -> dict[str, float]:
+        scaled = batch._replace(scale=torch.full((4,), scale))
+        return validate(network, [scaled], loss=mse, units=Units(target, 10.0), precision=CPU)
+
+    near, far = measure("metric", 1.0), measure("metric", 2.0)
+    assert (far["rmse_m"], far["abs_rel"]) == (pytest.approx(2 * near["rmse_m"]), near["abs_rel"])
+    assert measure("relative", 1.0) == measure("relative", 2.0)

@@ -20,40 +20,20 @@ from src.training.interruption import Interruption, Stopped
 from src.training.run_log import RunLog, check_writable, lock_folder
 
 
-def kill_self(signum: int) -> None:
-    os.kill(os.getpid(), signum)
-
-
 @pytest.mark.parametrize(("signum", "status", "name"), [(2, 130, "Ctrl-C"), (15, 143, "SIGTERM")])
-def test_a_first_signal_is_deferred_and_a_second_one_is_not(signum: int, status: int, name: str) -> None:
-    reached = []
+def test_in_a_deferred_block_only_a_second_signal_stops_at_once(signum: int, status: int, name: str) -> None:
+    before, reached = signal.getsignal(signum), []
     with Interruption() as interruption:
         with pytest.raises(Stopped, match=f"stopped by {name}") as caught, interruption.deferred():
-            kill_self(signum)
+            signal.raise_signal(signum)
             reached.append(interruption.signum)
         with pytest.raises(Stopped), interruption.deferred():
-            kill_self(signum)
+            signal.raise_signal(signum)
             reached.append("after a second signal")
-    assert caught.value.status == status
-    assert reached == [signum]
-
-
-def test_outside_a_deferred_block_a_signal_stops_at_once_and_handlers_are_restored() -> None:
-    before = signal.getsignal(signal.SIGTERM)
     with Interruption(), pytest.raises(Stopped):
-        kill_self(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
-    with pytest.raises(KeyboardInterrupt):
-        kill_self(signal.SIGINT)
-
-
-def test_the_time_limit() -> None:
-    interruption = Interruption()
-    assert not interruption.is_late(1e9)
-    interruption.limit_s = 60
-    assert not interruption.is_late(50)
-    assert interruption.is_late(61)
-    assert Stopped().status == 0
+        signal.raise_signal(signum)
+    assert signal.getsignal(signum) == before
+    assert (caught.value.status, reached) == (status, [signum])
 
 
 def points(folder: Path, tag: str) -> list[tuple[int, float]]:

@@ -10,7 +10,6 @@ from torch import nn
 
 from src.conventions import UserError
 from src.training import checkpoint
-from src.training.engine import Precision
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.state import State
 
@@ -33,16 +32,6 @@ def test_a_run_without_average_is_resumed_with_one_and_back(ema: bool, ema_after
     assert (new.epoch, new.batch, new.losses.tolist()) == (4, 0, [0, 0])
 
 
-def test_the_loss_scale_is_kept_in_fp16_and_ignored_in_other_types() -> None:
-    half = Precision(torch.device("cpu"), torch.float16)
-    old, exact = make_state(precision=half, scale=8.0), make_state(precision=CPU)
-    old.scaler.scale(torch.zeros(1))  # which creates the scale on the device
-    for before, after, expected in ((old, half, 8), (exact, half, 2.0**16), (old, CPU, 1)):
-        new = make_state(precision=after)
-        new.restore(content_of(before))
-        assert new.scaler.get_scale() == expected
-
-
 @pytest.mark.parametrize(
     "change", [{"epoch": "3"}, {"best": None}, {"losses": 5}, {"schedule": []}, {"kind": "SGD"}, {"network": {}}]
 )
@@ -51,20 +40,6 @@ def test_a_state_that_does_not_fit_is_refused(change: dict[str, Any]) -> None:
     (content if "network" in change else content["progress"]).update(change)
     with pytest.raises(UserError, match="trained with SGD" if "kind" in change else "does not fit these options"):
         make_state().restore(content)
-
-
-def test_swa_is_resumed_and_saved_only_when_finalized() -> None:
-    old, new = make_state(), make_state()
-    for value in (1.0, 3.0):
-        nn.init.constant_(old.network[0].weight, value)
-        old.swa.update_parameters(old.network)
-    assert old.weights()["swa"] is None
-    assert old.has_swa and not new.has_swa
-    new.restore(content_of(old))
-    nn.init.constant_(new.network[0].weight, 8.0)
-    new.swa.update_parameters(new.network)
-    new.swa_finalized = True
-    assert new.weights()["swa"]["0.weight"].flatten()[0].item() == pytest.approx(4)
 
 
 def test_format_1_is_resumed_at_the_end_of_its_epoch() -> None:

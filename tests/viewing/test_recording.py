@@ -81,14 +81,11 @@ def test_the_blueprint_shows_each_cloud_once(tmp_path: Path, truth_m: float | No
     assert position[2] < 0 < target[2] and position[1] < 0
 
 
-def test_a_photo_without_truth(tmp_path: Path) -> None:
+def test_photos_without_truth_and_frames_without_any_known_pixel(tmp_path: Path) -> None:
     assert write_recording([make_frame(truth_m=None)] * 3, tmp_path / "x.rrd") == 3
     values = read_recording(tmp_path / "x.rrd")
     assert not [entity for entity, _, _ in values if "truth" in entity or "error" in entity]
     assert values["/world/prediction", "Transform3D:translation", 2].tolist() == [[0, 0, 0]]
-
-
-def test_a_frame_without_any_known_pixel(tmp_path: Path) -> None:
     write_recording([make_frame(0, 0)], tmp_path / "x.rrd")
     values = read_recording(tmp_path / "x.rrd")
     assert not len(values.get(("/world/truth", "Points3D:positions", 0), []))

@@ -1,13 +1,15 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from adan_pytorch import Adan
 from torch import nn
 from torch.optim import AdamW
 
-from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
+from src.training.losses import LOSSES, make_target, mixed, mse
+from src.training.optim import make_ema, make_optimizer, make_schedule
 
 
 class Small(nn.Module):
@@ -35,17 +37,6 @@ def test_only_kernels_decay_and_the_encoder_has_its_own_rate(name: str, kind: ty
     }
 
 
-def test_adan_differs_from_its_paper_as_documented() -> None:
-    weight = nn.Parameter(torch.ones(1))
-    optimizer = Adan([weight], lr=0.1)
-    assert optimizer.defaults["betas"] == (0.02, 0.08, 0.01)  # one minus the paper's
-    weight.grad = torch.ones(1)
-    optimizer.step()
-    assert weight.item() == 1  # the first step moves nothing
-    optimizer.step()
-    assert weight.item() < 1
-
-
 @pytest.mark.parametrize("floor", [0.0, 0.25])
 def test_the_rate_warms_up_then_decays_to_its_floor(floor: float) -> None:
     optimizer = torch.optim.SGD(Small().parameters(), lr=1.0)
@@ -61,18 +52,62 @@ def test_the_rate_warms_up_then_decays_to_its_floor(floor: float) -> None:
     assert rates[60:] == pytest.approx([floor] * 20)
 
 
-def test_ema_and_swa_by_hand() -> None:
-    network = Small()
-    ema, swa = make_ema(network, decay=0.5), make_swa(network)
-    expected = 1.0
+def test_ema_by_hand() -> None:
+    network, expected = Small(), 1.0
+    ema = make_ema(network, decay=0.5)
     for n, value in enumerate((1.0, 2.0, 4.0, 8.0)):
         nn.init.constant_(network.output.bias, value)
         network.encoder[1].running_mean.fill_(value)
         ema.update_parameters(network)
-        swa.update_parameters(network)
         if n:
             decay = min(0.5, (1 + n) / (10 + n))
             expected = decay * expected + (1 - decay) * value
     assert ema.module.output.bias.item() == pytest.approx(expected)
     assert ema.module.encoder[1].running_mean[0].item() == pytest.approx(expected)  # norm statistics too
-    assert swa.module.output.bias.item() == pytest.approx(15 / 4)
+
+
+Maps = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@pytest.fixture
+def maps() -> Maps:
+    """Prediction with gradients, target, and 70 % valid pixels."""
+    g = torch.Generator().manual_seed(0)
+    prediction, target = torch.rand(2, 2, 1, 8, 8, generator=g) + 0.1
+    return prediction.requires_grad_(), target, torch.rand(2, 1, 8, 8, generator=g) > 0.3
+
+
+def test_losses_by_hand(maps: Maps) -> None:
+    p, t, v = (tensor.detach().numpy() for tensor in maps)
+    p, t = p.astype(np.float64), t.astype(np.float64)
+    assert mse(*maps).item() == pytest.approx(np.mean((p[v] - t[v]) ** 2), rel=1e-5)
+    logs = []
+    for i in range(2):
+        e = np.log(p[i][v[i]]) - np.log(t[i][v[i]])
+        logs.append(np.sqrt(np.mean(e**2) - 0.5 * np.mean(e) ** 2 + 1e-6))
+    error = p - t
+    across, both_across = np.diff(error, axis=3), v[..., 1:] & v[..., :-1]
+    down, both_down = np.diff(error, axis=2), v[:, :, 1:] & v[:, :, :-1]
+    expected = np.mean(logs) + 2 * np.abs(error[v]).mean()
+    expected += np.abs(across[both_across]).mean() + np.abs(down[both_down]).mean()
+    assert mixed(*maps).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_invalid_pixels_have_no_influence(maps: Maps, loss) -> None:
+    prediction, target, valid = maps
+    value = loss(prediction, target, valid)
+    torch.testing.assert_close(value, loss(prediction, torch.where(valid, target, 1e9), valid))
+    (gradient,) = torch.autograd.grad(value, prediction)
+    assert (gradient[~valid] == 0).all()
+    assert (gradient[valid] != 0).float().mean() > 0.9
+    none = loss(prediction, target, torch.zeros_like(valid))
+    assert none.isfinite()
+    assert torch.autograd.grad(none, prediction)[0].isfinite().all()
+
+
+def test_targets() -> None:
+    depth_m = torch.tensor([[2.0, 4.0], [8.0, 9.0]]).view(1, 1, 2, 2)
+    valid = depth_m < 9
+    assert make_target(depth_m, valid, "metric", 10.0).flatten().tolist() == pytest.approx([0.2, 0.4, 0.8, 0.9])
+    assert make_target(depth_m, valid, "relative", 10.0)[valid].tolist() == pytest.approx([0.25, 0.5, 1.0])
