@@ -186,8 +186,8 @@ def test_depth_normalised_per_image_is_refused(tmp_path: Path, bits: int, full_s
 
 
 def test_the_fingerprint_depends_on_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.data.listing.FRAMES_TO_CHECK", 1)
-    monkeypatch.setattr("src.data.listing.FILES_TO_LOCATE", 1)
+    for name in ("FRAMES_TO_CHECK", "FILES_TO_LOCATE", "THREADS"):
+        monkeypatch.setattr(f"src.data.listing.{name}", 1)
     rows = [Row(f"{n}.png", f"{n}-depth.png", "") for n in range(7)]
     first, *others = (tmp_path / name for row in rows for name in row[:2])
     Image.new("L", (16, 16), 100).save(first)
