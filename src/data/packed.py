@@ -43,8 +43,9 @@ class Sizes(NamedTuple):
 
     def stored(self, size_px: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return (width, height) of the stored photo and depth for an input of `size_px`."""
-        (w, h), (v, u) = ([round(side * own / IMAGE_SIZE_PX) for side in size_px] for own in self)
-        return (w, h), (v, u)
+        width, height = (side / IMAGE_SIZE_PX for side in size_px)
+        image = round(width * self.image_px), round(height * self.image_px)
+        return image, (round(width * self.depth_px), round(height * self.depth_px))
 
 
 TRAINING_SIZES = Sizes(288, 144)

@@ -38,7 +38,7 @@ class Survey:
 def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter) -> Survey:
     """Read every frame once; an unreadable one becomes a problem in the result, not an error."""
     result = Survey()
-    depths, shares = [np.zeros(0, np.float32)], []
+    depths, shares = [np.zeros(0, np.float32)], dict[str, float]()
     totals, counts = np.zeros((2, GRID * GRID))
     for index in progress(range(len(pairs))):
         try:
@@ -52,10 +52,8 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
         height, width = frame.valid.shape
         result.sizes_px[width, height] += 1
         valid_m = frame.depth_m[frame.valid]
-        shares.append(float(frame.valid.mean()))
-        if shares[-1] < 0.1:
-            result.problems.append(f"{pairs.names[index]}: only {shares[-1]:.0%} of its depth is valid.")
-        elif np.ptp(valid_m) < 0.01:
+        shares[pairs.names[index]] = float(frame.valid.mean())
+        if len(valid_m) and np.ptp(valid_m) < 0.01:
             result.problems.append(f"{pairs.names[index]}: its depth is the same everywhere.")
         cells = (np.arange(height) * GRID // height)[:, None] * GRID + np.arange(width) * GRID // width
         totals += np.bincount(cells[frame.valid], valid_m, GRID * GRID)
@@ -66,8 +64,12 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
     with np.errstate(invalid="ignore"):
         result.mean_map_m = (totals / counts).reshape(GRID, GRID)
     depth_m = np.concatenate(depths)
+    if shares:
+        least = 0.1 * np.median(list(shares.values()))  # of sparse depth, all frames have few pixels
+        few = ((name, share) for name, share in shares.items() if share <= least)
+        result.problems += [f"{name}: only {share:.1%} of its depth is valid." for name, share in few]
     if len(depth_m):
-        result.valid = float(np.mean(shares))
+        result.valid = float(np.mean(list(shares.values())))
         result.depth_m = {"mean": float(depth_m.mean()), "min": float(depth_m.min()), "max": float(depth_m.max())}
         values = np.percentile(depth_m, PERCENTILES)
         result.depth_m |= {f"p{p}": float(value) for p, value in zip(PERCENTILES, values, strict=True)}

@@ -73,6 +73,8 @@ def test_the_mean_map_has_its_top_row_first_and_omits_invalid_pixels() -> None:
     expected[:, 0] = np.nan
     np.testing.assert_allclose(found.mean_map_m, expected)
     assert found.heights_m == []
+    sparse = frame._replace(valid=np.arange(192).reshape(12, 16) % 20 == 0)
+    assert survey(Listed([sparse])).problems == []
 
 
 def test_problems_are_named_and_the_rest_is_counted(nyu_folder: Path) -> None:
@@ -85,5 +87,5 @@ def test_problems_are_named_and_the_rest_is_counted(nyu_folder: Path) -> None:
     assert found.frames == 2
     for index, problem in enumerate(found.problems):
         assert f"0000{index}_colors" in problem
-        assert ("no image", "same everywhere", "only 0%")[index] in problem
+        assert ("no image", "same everywhere", "only 0.0%")[index] in problem
     assert len(found.problems) == 3
