@@ -1,7 +1,5 @@
 """Scenes simple enough to be worked out by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from src.conventions import NYU_INTRINSICS, Intrinsics

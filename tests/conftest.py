@@ -1,7 +1,5 @@
 """Tiny data sets in the Kaggle layout, real frames where there are some, and scripts run as a user runs them."""
 
-from __future__ import annotations
-
 import os
 import runpy
 import shutil
@@ -252,4 +250,4 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
         return disk
 
     yield mount
-    subprocess.run(["umount", str(disk)], capture_output=True)
+    subprocess.run(["umount", "-l", str(disk)], capture_output=True)

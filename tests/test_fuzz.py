@@ -3,8 +3,6 @@
 python -m pytest -m long tests/test_fuzz.py    # 60 times as many random cases
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

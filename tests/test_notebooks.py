@@ -4,8 +4,6 @@ kaggle_train.ipynb runs in a mock of a Kaggle session: read-only mounts in both 
 without what Kaggle's image lacks, and no network except for pip.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import os

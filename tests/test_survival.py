@@ -1,7 +1,5 @@
 """Real runs that are killed, stopped and restarted end as undisturbed ones, bit for bit."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -81,7 +81,7 @@ def add_weights_option(parser: Parser) -> None:
 
 def add_fov_option(parser: Parser) -> None:
     """Add the camera's angle of view."""
-    help_ = "own frames: angle of view along the longer side; default: from EXIF, else the csv, else NYU's 63"
+    help_ = "camera's angle of view along the longer side; default: from EXIF, else a csv's fov_deg, else NYU's 63"
     parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=help_)
 
 

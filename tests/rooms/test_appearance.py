@@ -1,7 +1,5 @@
 """From materials to bytes: patterns and prints do not alias, exposure, JPEG against a library."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import replace
 

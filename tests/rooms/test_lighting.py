@@ -1,7 +1,5 @@
 """Light, shadows, mirrors and a Kinect's holes against geometry worked out by hand."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pieces are sound: solids of human size, at their wall or on the floor, that fit a room without overlaps."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

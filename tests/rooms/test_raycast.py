@@ -1,7 +1,5 @@
 """Depth against geometry worked out by hand, to a millimetre."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rooms: the same bytes for a seed on every machine, sound scenes, views distributed as in NYU."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """What every script does on machines whose streams, names, folders or variables are not as usual."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

@@ -1,7 +1,5 @@
 """Runs of train.py on tiny settings."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -147,12 +145,12 @@ def test_a_stopped_run_names_the_command_and_restarts_its_epoch_where_the_batche
     assert [line["step"] for line in history(tmp_path / "run")] == [1 + 4]
 
 
-def write_csv(folder: Path, *, bad: bool = False, normalised: bool = False) -> Path:
+def write_csv(folder: Path, *, bad: bool = False) -> Path:
     """Write eight pairs in millimetres; `bad` damages frames 2 to 4 and 7, each in another way."""
     for number in range(8):
         image, depth_m = wavy_frame(number, 48, 64)
         Image.fromarray(image).save(folder / f"{number}.jpg")
-        write_depth(folder / f"{number}.png", depth_m, 65535 / depth_m.max() if normalised else 1000, 16)
+        write_depth(folder / f"{number}.png", depth_m, 1000, 16)
     if bad:
         (folder / "2.png").unlink()
         (folder / "3.jpg").write_bytes((folder / "3.jpg").read_bytes()[:700])
@@ -179,13 +177,6 @@ def test_bad_frames_are_named_once_and_left_out_of_training_and_evaluation(
     errors = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "--max-bad allows 2" in errors[0] and "4.png" in errors[0]
     assert set(tmp_path.rglob("*")) - before <= {tmp_path / "c"}
-
-
-def test_depth_normalised_per_image_ends_the_run(script_inside: Script, tmp_path: Path) -> None:
-    path = write_csv(tmp_path, normalised=True)
-    refused = script_inside("train.py", "--data", "csv", "--data-dir", path, "--out", "run", status=2)
-    assert "normalised" in refused.stderr
-    assert not (tmp_path / "run").exists()
 
 
 def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script_inside: Script, tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Train alone or in two processes: `torchrun --nproc-per-node 2 ranks.py FOLDER DEVICE`."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 from pathlib import Path
@@ -33,7 +31,7 @@ CASES = {
 class FrozenNorms(nn.Sequential):
     """The tiny network in double precision with norms in evaluation mode, as frozen stages have."""
 
-    def train(self, mode: bool = True) -> FrozenNorms:
+    def train(self, mode: bool = True) -> "FrozenNorms":
         super().train(mode)
         self[1].eval()
         return self

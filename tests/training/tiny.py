@@ -1,7 +1,5 @@
 """A tiny network with what can go wrong (batch norm, dropout), batches for it, and states that train it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch
