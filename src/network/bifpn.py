@@ -41,7 +41,7 @@ class FusionNode(nn.Module):
 
     def __init__(self, stride: int, strides: Sequence[int], width: int, decoders: int) -> None:
         super().__init__()
-        self.factors = [other / stride for other in strides]
+        self.strides, self.factors = tuple(strides), [other / stride for other in strides]
         self.weights = nn.Parameter(torch.ones(decoders, len(strides)))
         self.convolve = SeparableConv(decoders * width, decoders * width, groups=decoders)
 
