@@ -9,7 +9,7 @@ import pytest
 from conftest import PHOTO, ROOT
 from PIL import Image
 
-from src.cli.report import estimate_one
+from src.cli.report import compare, estimate_one
 from src.conventions import NYU_INTRINSICS, UserError
 from src.data.batches import make_sample
 from src.data.csv_rows import Row
@@ -80,7 +80,8 @@ def test_a_relative_network_predicts_no_metres(relative_checkpoint: Path) -> Non
         relative(PHOTO)
 
 
-@pytest.mark.parametrize(("size_px", "fov_deg"), [((320, 240), 57), ((320, 180), 35), ((180, 320), 100)])
+@pytest.mark.parametrize("size_px", [(320, 240), (320, 180), (180, 320)])
+@pytest.mark.parametrize("fov_deg", [35, 57, 100])
 def test_a_listed_frame_and_a_photo_of_one_camera_give_the_same_metres(
     estimator: DepthEstimator, tmp_path: Path, size_px: tuple[int, int], fov_deg: float
 ) -> None:
@@ -92,3 +93,5 @@ def test_a_listed_frame_and_a_photo_of_one_camera_give_the_same_metres(
     height, width = listed_m.shape
     photo_m = estimator(tmp_path / "x.png", fov_deg=fov_deg, size_px=(width, height))
     np.testing.assert_allclose(photo_m, listed_m, atol=1e-3)
+    drawn = compare(estimator.network, pairs, 0, "", estimator.about, estimator.precision)
+    np.testing.assert_allclose(drawn.prediction, listed_m, rtol=1e-5)

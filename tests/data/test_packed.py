@@ -13,6 +13,8 @@ from PIL import Image
 
 from src.conventions import UserError
 from src.data.allowance import Allowance
+from src.data.augment import Augmentation
+from src.data.batches import TrainingBatches
 from src.data.csv_rows import Row
 from src.data.frame import shrink_depth, shrink_image
 from src.data.listing import ListedPairs, UnsafePath
@@ -201,10 +203,13 @@ def test_depth_is_stored_as_the_training_camera_would_see_it(tmp_path: Path) -> 
     Image.new("RGB", (320, 240)).save(tmp_path / "x.png")
     np.save(tmp_path / "x.npy", np.full((240, 320), 4.0, np.float32))
     rows = [Row("x.png", "x.npy", "", fov_deg) for fov_deg in (35.0, 35.0, 63.4)]
-    batch = pack(ListedPairs(rows, tmp_path, {32: 1}, max_depth_m=10), tmp_path, TRAINING_SIZES, max_depth_m=10)[[0, 2]]
+    packed = pack(ListedPairs(rows, tmp_path, {32: 1}, max_depth_m=10), tmp_path, TRAINING_SIZES, max_depth_m=10)
+    batch = packed[[0, 2]]
     assert batch.image.shape[2:] == (165, 165)  # for an input of 128x128
     torch.testing.assert_close(batch.depth_m.amax((1, 2, 3)) * batch.scale, torch.full((2,), 4.0), atol=1e-3, rtol=0)
     assert batch.scale.tolist() == pytest.approx([1.125, 1], abs=0.02)
+    batches = TrainingBatches(packed, 2, augmentation=Augmentation.none(), seed=0, device=torch.device("cpu"))
+    assert next(batches.epoch(0)).image.shape == (2, 3, 128, 128)
 
 
 def test_a_pack_is_as_readable_as_the_umask_allows(run: Run) -> None:
