@@ -113,7 +113,8 @@ def average_depth(data: Data, split: str, limit: int | None, max_depth_m: float)
         return None
     for index in evenly_spaced(len(training), MEAN_MAP_FRAMES):
         with contextlib.suppress(UserError):  # bad frames are counted where they are trained on or scored
-            maps.append(small_truth(training[index], max_depth_m))
+            depth_m = small_truth(training[index], max_depth_m)
+            maps += [depth_m] if depth_m.any() else []  # a frame beyond the range says nothing
     return mean_map(maps) if maps else None
 
 

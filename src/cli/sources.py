@@ -47,6 +47,11 @@ class Data:
         assert self.root is not None
         return {"": read_rows(self.root)} if self.kind == "csv" else read_folder(self.root)
 
+    @cached_property
+    def _opened(self) -> dict[str, Pairs]:
+        """The splits that were opened, since opening one looks at all of its files."""
+        return {}
+
     def has_seen(self, about: Mapping[str, Any]) -> bool:
         """Tell whether a network, described by `about`, was trained on these very files."""
         return self.root is not None and about["options"].get("data_dir") == str(self.root.resolve())
@@ -56,7 +61,9 @@ class Data:
 
         **Raises**: UserError when the split is empty or its list cannot be used.
         """
-        pairs = self._open(split)
+        if split not in self._opened:
+            self._opened[split] = self._open(split)
+        pairs = self._opened[split]
         if not len(pairs):
             advice = f"Raise --validation above {self.validation}" if split == "val" else "Add frames"
             raise UserError(f"--data {self.kind}: the {split} split is empty. {advice}.")

@@ -148,6 +148,8 @@ class MeanMap(NamedTuple):
 def mean_map(depths_m: Iterable[Tensor]) -> MeanMap:
     """Average depth maps, each (h, w) in metres with 0 where nothing was measured, over their measured pixels.
 
+    A pixel that no map measured, as in sparse depth, gets the mean of all.
+
     **Raises**: ValueError when there is none.
     """
     maps = list(depths_m)
@@ -155,8 +157,12 @@ def mean_map(depths_m: Iterable[Tensor]) -> MeanMap:
         raise ValueError("got no depth map to average, expected some")
     metric_m = torch.stack(maps)
     relative = torch.stack([relative_depth(depth_m) for depth_m in maps])
-    count = (metric_m > 0).sum(dim=0).clamp(min=1)
-    return MeanMap(metric_m.sum(dim=0) / count, relative.sum(dim=0) / count, len(maps))
+    count = (metric_m > 0).sum(dim=0)
+    metric_m, relative = (
+        torch.where(count > 0, stack.sum(dim=0) / count.clamp(min=1), stack.sum() / count.sum())
+        for stack in (metric_m, relative)
+    )
+    return MeanMap(metric_m, relative, len(maps))
 
 
 def average(scores: Sequence[dict[str, Measures]]) -> dict[str, Measures]:

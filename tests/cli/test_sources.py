@@ -44,6 +44,7 @@ def test_a_csv_is_split_and_scaled(nyu_folder: Path) -> None:
     assert len(train) + len(val) == len(everything) == 18
     assert 0.9 < train[0].depth_m.min() < train[0].depth_m.max() < 6.1
     assert data.last_split == "val"
+    assert data.open("train") is train  # without looking at all of its files again
     assert choose_data("auto", path).kind == "csv"
 
 

@@ -106,6 +106,9 @@ def test_the_mean_map_averages_metres_and_shares_where_they_were_measured() -> N
     assert got.metric_m[0, :2].tolist() == [4, 2]  # only the first frame was measured there
     assert got.metric_m[-1, -1].item() == 5
     assert got.relative[-1, -1].item() == (0.5 + 1) / 2
+    near[-1, 0] = far[-1, 0] = 0
+    measured = torch.cat([near[near > 0], far[far > 0]])
+    assert mean_map([near, far]).metric_m[-1, 0].item() == pytest.approx(measured.mean().item())  # which none measured
     with pytest.raises(ValueError, match="no depth map"):
         mean_map([])
 
