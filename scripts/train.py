@@ -18,14 +18,22 @@ from functools import partial
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from src.cli.data import bar_options, count_images
+from src.choices import LEAST_CHANGE
+from src.cli.data import count_images, image_bar
 from src.cli.parsing import as_preset
 from src.cli.report import draw_samples, report
 from src.cli.resume import choose_run, make_run_folder, restore, resume_hint, script_command
 from src.cli.sources import Data
-from src.cli.training import describe_run, make_batches, make_network, make_state, open_frames
+from src.cli.training import (
+    describe_epoch,
+    describe_measures,
+    describe_run,
+    make_batches,
+    make_network,
+    make_state,
+    open_frames,
+)
 from src.conventions import UserError
 from src.data.workers import worker_errors
 from src.estimator import DepthEstimator
@@ -36,6 +44,8 @@ from src.training.engine import Units, choose_precision, finalize_swa, train_epo
 from src.training.interruption import Interruption, Stopped
 from src.training.losses import LOSSES
 from src.training.run_log import RunLog
+
+PICTURES_EVERY = 5  # epochs
 
 
 def main() -> None:
@@ -75,18 +85,16 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     manager = CheckpointManager(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
     log = RunLog(options.out, as_preset(options), epochs=state.epoch) if distributed.is_first() else None
     measure = partial(validate, loss=loss, units=units, precision=precision.exact)
-    shown = (frames.training, batches) if validation is None else (frames.validation, validation)
-    draw = partial(draw_samples, shown[0], shown[1].packed, facts=facts, precision=precision.exact, folder=options.out)
+    drawn = (frames.training, batches) if validation is None else (frames.validation, validation)
+    draw = partial(draw_samples, drawn[0], drawn[1].packed, facts=facts, precision=precision.exact, log=log)
 
     print(f"{len(batches.packed)} training frames, {precision.name}, run folder {options.out}", flush=True)
-    images_per_epoch = len(batches) * batches.batch_size
-    done = state.epoch * images_per_epoch + state.batch * batches.batch_size
-    bar = tqdm(total=options.epochs * images_per_epoch, initial=done, smoothing=0.05, **bar_options())
+    bar = image_bar(batches, state, options.epochs)
     validation_s = 0.0
     with interruption.deferred(), bar:
-        while state.epoch < options.epochs:
+        while state.epoch < options.epochs and not state.has_stalled:
             started, first = time.monotonic(), state.batch
-            train_loss = train_epoch(
+            trained = train_epoch(
                 state,
                 count_images(bar, batches.epoch(state.epoch, state.batch), batches.batch_size),
                 loss=loss,
@@ -105,27 +113,25 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
             started = time.monotonic()
             measured = measure(state.eval_network, manager.interruptible(validation)) if validation is not None else {}
             validation_s = time.monotonic() - started
-            state.end_epoch()
-            values = {"train_loss": train_loss, **{f"val_{key}": value for key, value in measured.items()}}
+            state.end_epoch(measured.get("loss"))
+            trained |= {"lr": state.schedule.get_last_lr()[-1], "images_per_s": rate}
             if log:
-                lr = state.schedule.get_last_lr()[-1]
-                more = {"train_lr": lr, "train_images_per_s": rate, "skipped": state.skipped}
-                log.record(state.schedule.last_epoch, epoch=state.epoch, **values, **more)
-            shown = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
-            skipped = f"  {state.skipped} steps skipped" if state.skipped else ""
-            bar.write(f"epoch {state.epoch:3}/{options.epochs}  {shown}  {rate:.1f} img/s{skipped}")
-            if manager.save_best(measured, "ema" if state.average else "raw"):
+                log.record(state.schedule.last_epoch, state.epoch, train=trained, val=measured, skipped=state.skipped)
+            bar.write(describe_epoch(state, options.epochs, trained, measured))
+            manager.save_best(measured, "ema" if state.average else "raw")
+            if state.epoch % PICTURES_EVERY == 1 or state.epoch == options.epochs:
                 draw(state.eval_network)
             manager.save()
+    if state.has_stalled:
+        print(f"stopped early: in {state.waited} epochs, the validation loss did not fall by {LEAST_CHANGE:g}")
 
     if state.swa and not state.has_swa:
         print("SWA  has no weights: all of its steps were skipped", flush=True)
     elif state.swa:
         averaged = finalize_swa(state, batches.epoch(state.epoch), precision)
         measured = measure(averaged, validation) if validation is not None else {}
-        print("SWA  " + "  ".join(f"val_{key} {value:.4f}" for key, value in measured.items()), flush=True)
-        if manager.save_best(measured, "swa"):
-            draw(averaged)
+        print(f"SWA{describe_measures(measured)}", flush=True)
+        manager.save_best(measured, "swa")
         manager.save()
     return frames.data
 

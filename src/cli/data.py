@@ -15,8 +15,10 @@ from src.cli.option_groups import idle_options
 from src.cli.sources import Data, choose_data
 from src.conventions import MAX_DEPTH_M, Batch, Pairs
 from src.data.allowance import Allowance
+from src.data.batches import TrainingBatches
 from src.data.packed import Packed, Sizes, bytes_per_frame, pack
 from src.training.distributed import is_first
+from src.training.state import State
 
 LARGE_CACHE_BYTES = 10**9  # from this size on, the size of the cache is printed before it is filled
 
@@ -91,6 +93,13 @@ def bar_options() -> dict[str, Any]:
     """Return tqdm's options: updates are rare in a log file or notebook, and only the first process shows a bar."""
     on_terminal = sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ  # Jupyter's `!` looks like a terminal
     return {"unit": " img", "mininterval": 0.2 if on_terminal else 30, "disable": not is_first()}
+
+
+def image_bar(batches: TrainingBatches, state: State, epochs: int) -> tqdm:
+    """Make the progress bar of a training, over the images of all epochs."""
+    done = state.epoch * len(batches) + state.batch
+    total = epochs * len(batches) * batches.batch_size
+    return tqdm(total=total, initial=done * batches.batch_size, smoothing=0.05, **bar_options())
 
 
 def count_images(bar: tqdm, batches: Iterable[Batch], size: int) -> Iterator[Batch]:

@@ -5,7 +5,17 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.choices import EMBEDDED_ENCODER, LOSSES, OPTIMIZERS, TARGETS, parse_every
+from src.choices import (
+    AUGMENTATIONS,
+    EMBEDDED_ENCODER,
+    LEAST_CHANGE,
+    LOSSES,
+    OPTIMIZERS,
+    OUTPUTS,
+    SCHEDULES,
+    TARGETS,
+    parse_every,
+)
 from src.cli.option_groups import (
     COUNT,
     INDEX,
@@ -24,7 +34,7 @@ from src.cli.option_groups import (
     add_split_option,
     add_weights_option,
 )
-from src.cli.parsing import ROOT, Parser, checked, read_preset
+from src.cli.parsing import ROOT, Names, Parser, checked, read_preset
 from src.conventions import MAX_DEPTH_M, UserError
 
 Words = Sequence[str] | None  # the words of a command line; None for those of this process
@@ -55,17 +65,23 @@ def training_parser(description: str | None) -> Parser:
     add("--freeze", type=INDEX, default=0, metavar="N", help="keep the encoder's stem and first N stages as they are")
     add("--target", choices=TARGETS, default="metric", help="depth / --max-depth, or / the image's own maximum")
     add("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help="the depth in metres that is 1")
+    add("--output", choices=OUTPUTS, default="relu6", help="activation of the output")
     parser.refuse_idle("pretrained", lambda typed: "with --init" if typed.init else None)
 
     add = parser.add_argument_group("training").add_argument
-    add("--augment", action=SWITCH, default=False, help="flip, zoom and rotate photo and depth; vary the photo's light")
+    help_ = "change photo and depth together, the light of the photo alone; without names: in all these ways"
+    add("--augment", action=Names, nargs="*", choices=AUGMENTATIONS, default=[], help=help_)
+    add("--no-augment", action="store_const", dest="augment", const=[], help="change nothing")
     help_ = "smallest crop of --augment, as a share of the frame; default: 0.65, on rooms 1"
     add("--zoom", type=SIDE, metavar="SHARE", help=help_)
     add("--epochs", type=COUNT, default=5, metavar="N", help="passes over the training frames")
     add("--batch-size", type=COUNT, default=16, metavar="N", help="frames per batch, of all processes together")
     add("--accumulate", type=COUNT, default=1, metavar="N", help="batches per step")
+    help_ = f"stop after N epochs in which the validation loss did not fall by {LEAST_CHANGE:g}; 0: never"
+    add("--patience", type=INDEX, default=0, metavar="N", help=help_)
     add("--lr", type=POSITIVE, default=2e-3, help="peak learning rate")
     add("--encoder-lr-scale", type=POSITIVE, default=1.0, metavar="X", help="factor on it for the encoder")
+    add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate after the warm-up")
     add("--warmup", type=SHARE, default=0.1, metavar="SHARE", help="share of the steps in which the rate rises")
     add("--loss", choices=LOSSES, default="mse", help="mixed: logarithmic, absolute and gradient error")
     add("--optimizer", choices=OPTIMIZERS, default="adan", help="optimiser")
@@ -76,7 +92,8 @@ def training_parser(description: str | None) -> Parser:
     help_ = "save and stop before this time, not counting the last evaluation"
     add("--max-minutes", type=POSITIVE, metavar="MINUTES", help=help_)
     add("--seed", type=INDEX, default=0, help="of initial weights, order and augmentation")
-    parser.refuse_idle("zoom", lambda typed: None if typed.augment else "without --augment")
+    parser.refuse_idle("zoom", lambda typed: None if "zoom" in typed.augment else "without --augment zoom")
+    parser.refuse_idle("patience", lambda typed: "with --swa, which averages the last steps" if typed.swa else None)
 
     add = parser.add_argument_group("files").add_argument
     add("--preset", type=Path, metavar="YAML", help="options from a file, or from configs/; the command line wins")

@@ -69,15 +69,22 @@ class Parser(argparse.ArgumentParser):
         return frozenset(name for name, value in vars(found).items() if value is not absent)
 
 
+class Names(argparse.Action):
+    """An option that takes some of its choices, or none to mean all of them, and stores them in their own order."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, [name for name in self.choices or () if not values or name in values])
+
+
 FLAG = re.compile(r"(?!help$)[a-z][a-z_-]*")
 LARGEST_INT = 10**18
 
 
 def as_tokens(preset: Mapping[str, Any]) -> list[str]:
-    """Write `{lr: 0.002, augment: true, limit: null}` as `--lr=0.002 --augment`; null leaves the default.
+    """Write `{lr: 0.002, augment: [flip], swa: null}` as `--lr=0.002 --augment flip`; null leaves the default.
 
-    **Raises**: UserError for a key that cannot be an option, and for a value that is not a single one (whose text is
-    not shown: a few lines of YAML can expand to millions of items).
+    **Raises**: UserError for a key that cannot be an option, and for a value that is neither a single one nor a list of
+    words (whose text is not shown: a few lines of YAML can expand to millions of items).
     """
     tokens = []
     for key, value in preset.items():
@@ -87,6 +94,8 @@ def as_tokens(preset: Mapping[str, Any]) -> list[str]:
         flag = key.replace("_", "-")
         if isinstance(value, bool):
             tokens.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list) and all(isinstance(item, str) and FLAG.fullmatch(item) for item in value):
+            tokens += [f"--{flag}", *value] if value else [f"--no-{flag}"]
         elif isinstance(value, str | int | float | date) and not (isinstance(value, int) and abs(value) > LARGEST_INT):
             tokens.append(f"--{flag}={value}")
         elif value is not None:

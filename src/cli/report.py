@@ -18,9 +18,9 @@ from src.data.packed import Packed
 from src.estimator import DepthEstimator
 from src.scoring import evaluation
 from src.scoring.metrics import MeanMap, has_eigen_truth, mean_map
-from src.training import distributed
 from src.training.engine import Precision, predict
 from src.training.provenance import describe_device, revision
+from src.training.run_log import RunLog
 from src.viewing.figures import Comparison, draw_strip
 
 MEAN_MAP_FRAMES = 200  # on NYU, the SSIM of this many differs from that of all 795 by 0.003 at most
@@ -133,16 +133,17 @@ def compare(
 
 
 def draw_samples(
-    pairs: Pairs, packed: Packed, network: nn.Module, *, facts: dict[str, Any], precision: Precision, folder: Path
+    pairs: Pairs, packed: Packed, network: nn.Module, *, facts: dict[str, Any], precision: Precision, log: RunLog | None
 ) -> None:
-    """Draw the predictions for four readable frames as samples.png. A failure ends no run."""
-    if not distributed.is_first():
+    """Draw the predictions for four readable frames as samples.png, also for TensorBoard. A failure ends no run."""
+    if log is None:
         return
     indices = sorted({int(packed.rows[len(packed) * eighth // 8]) for eighth in (1, 3, 5, 7)})
     measured = facts["validation"]
     label = f"RMSE {measured['rmse_m']:.3f} m" if "rmse_m" in measured else ""
     try:
         rows = [compare(network, pairs, index, label, facts, precision) for index in indices]
-        draw_strip(rows, folder / "samples.png")
+        draw_strip(rows, log.folder / "samples.png", unit="m" if facts["target"] == "metric" else "of the farthest")
+        log.add_picture("samples", log.folder / "samples.png")
     except UserError as error:
         print(f"no samples.png: {error}", flush=True)

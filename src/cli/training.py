@@ -14,7 +14,7 @@ from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
 from src.data.frame import common_size
 from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES
-from src.network import DepthNet, rebuild, summarize
+from src.network import MEAN_DEPTH, DepthNet, rebuild, summarize
 from src.training import checkpoint, distributed
 from src.training.engine import Precision
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
@@ -46,12 +46,13 @@ def open_frames(options: Namespace) -> Frames:
 def make_network(options: Namespace, *, resumed: bool) -> DepthNet:
     """Make the network to train, with the weights of `--init` where it is given, and print its parts.
 
-    **Raises**: UserError when that checkpoint has another encoder or target.
+    **Raises**: UserError when that checkpoint has another encoder, target or output.
     """
     torch.manual_seed(options.seed)
     with distributed.first_on_its_machine():  # which may download the encoder's weights
         if resumed or options.init is None:
-            network = DepthNet(options.encoder, pretrained=options.pretrained and not resumed)
+            pretrained, mean = options.pretrained and not resumed, MEAN_DEPTH[options.target]
+            network = DepthNet(options.encoder, pretrained=pretrained, output=options.output, mean=mean)
         else:
             network = load_initial(options)
         network.encoder.keeps_norms = options.keep_norms
@@ -64,8 +65,8 @@ def make_network(options: Namespace, *, resumed: bool) -> DepthNet:
 def load_initial(options: Namespace) -> DepthNet:
     """Load the network of `--init`, if it is of the kind that the options ask for; its metres stay metres."""
     content = checkpoint.load(options.init)
-    about = content["about"]
-    for name in ("encoder", "target"):
+    about = {"output": "relu6", **content["about"]}
+    for name in ("encoder", "target", "output"):
         if about[name] != getattr(options, name):
             raise UserError(
                 f"--init {options.init}: got {name} {about[name]}, expected {getattr(options, name)}. "
@@ -73,8 +74,10 @@ def load_initial(options: Namespace) -> DepthNet:
             )
     weights, name = checkpoint.choose_weights(content)
     print(f"starting from {options.init} ({name}), trained on {about['data']}", flush=True)
-    network = rebuild(options.encoder, weights)
-    if options.target == "metric":
+    network = rebuild(about, weights)
+    if options.target == "metric" and about["max_depth_m"] != options.max_depth:
+        if options.output == "sigmoid":
+            raise UserError(f"--max-depth: got {options.max_depth:g}, expected {about['max_depth_m']:g} with sigmoid.")
         network.rescale(about["max_depth_m"] / options.max_depth)
     return network
 
@@ -98,9 +101,8 @@ def make_batches(
 
 def choose_augmentation(options: Namespace, kind: str) -> Augmentation:
     """Choose the augmentation. Rooms are not zoomed by default, since their objects have real sizes."""
-    if not options.augment:
-        return Augmentation.none()
-    return Augmentation(zoom=options.zoom or (1.0 if kind == "rooms" else Augmentation().zoom))
+    zoom = options.zoom or (1.0 if kind == "rooms" else Augmentation().zoom)
+    return Augmentation(zoom=zoom).only(options.augment)
 
 
 def make_state(options: Namespace, network: nn.Module, precision: Precision, batches_per_epoch: int) -> State:
@@ -124,10 +126,25 @@ def make_state(options: Namespace, network: nn.Module, precision: Precision, bat
     swa_start = steps - (max(1, round(options.swa * steps)) if options.swa else 0)
     warmup_steps = max(1, round(options.warmup * steps))
     floor = SWA_LR_SHARE if options.swa else 0.0
-    schedule = make_schedule(optimizer, steps=swa_start, warmup_steps=warmup_steps, floor=floor)
+    schedule = make_schedule(optimizer, options.schedule, steps=swa_start, warmup_steps=warmup_steps, floor=floor)
     ema = make_ema(network, options.ema) if options.ema else None
     swa = make_swa(network) if options.swa else None
-    return State(network, optimizer, schedule, precision.scaler(), ema, swa, swa_start)
+    patience = 0 if options.swa else options.patience
+    return State(network, optimizer, schedule, precision.scaler(), ema, swa, swa_start, patience=patience)
+
+
+def describe_epoch(state: State, epochs: int, trained: dict[str, float], measured: dict[str, float]) -> str:
+    """Describe a finished epoch in one line."""
+    skipped = f"  {state.skipped} steps skipped" if state.skipped else ""
+    return (
+        f"epoch {state.epoch:3}/{epochs}  train_loss {trained['loss']:.4f}{describe_measures(measured)}  "
+        f"{trained['images_per_s']:.1f} img/s{skipped}"
+    )
+
+
+def describe_measures(measured: dict[str, float]) -> str:
+    """Write validation measures beside one another."""
+    return "".join(f"  val_{key} {value:.4f}" for key, value in measured.items())
 
 
 def describe_run(options: Namespace, plan: str, precision: Precision) -> dict[str, Any]:
@@ -135,6 +152,7 @@ def describe_run(options: Namespace, plan: str, precision: Precision) -> dict[st
     return {
         "encoder": options.encoder,
         "target": options.target,
+        "output": options.output,
         "max_depth_m": options.max_depth,
         "data": options.data,
         "weights": "ema" if options.ema else "raw",

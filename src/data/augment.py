@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,12 @@ class Augmentation(NamedTuple):
     def none(cls) -> Augmentation:
         """Leave every frame unchanged."""
         return cls(flip=0, zoom=1, rotation_deg=0, gamma=1, gain=1, brightness=1)
+
+    def only(self, names: Sequence[str]) -> Augmentation:
+        """Keep the changes of these names: flip, zoom, rotate, light."""
+        parts = {"rotate": ["rotation_deg"], "light": ["gamma", "gain", "brightness"]}
+        fields = [field for name in names for field in parts.get(name, [name])]
+        return Augmentation.none()._replace(**{field: getattr(self, field) for field in fields})
 
 
 def augment(

@@ -1,31 +1,50 @@
 """The whole network: encoder, three BiFPN decoders, image residual, inception, two separable blocks."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.choices import EMBEDDED_ENCODER
+from src.choices import EMBEDDED_ENCODER, OUTPUTS
 from src.conventions import IMAGE_SIZE_PX, UserError
 from src.network.bifpn import BiFPN
 from src.network.blocks import Inception, SeparableConv
 from src.network.encoder import Encoder
 
-MEAN_INDOOR_DEPTH = 0.27  # where the output starts: NYU's mean training depth, 2.7 m, in units of 10 m
+MEAN_DEPTH = {"metric": 0.27, "relative": 0.573}
+"""The mean depth of NYU's training frames, by target: 2.7 m in units of 10 m, or a share of each frame's maximum."""
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu6": F.relu6,
+    "relu": F.relu,
+    "sigmoid": torch.sigmoid,
+    "identity": nn.Identity(),
+}
+"""The activations of the output. The original project compared them and took ReLU6."""
 
 
 class DepthNet(nn.Module):
     """Estimate depth from one photo.
 
     **Shape**: (B, 3, H, W) -> (B, 1, H/4, W/4); H and W multiples of 32, 224 in training.
-    **Units**: RGB as uint8 in [0, 255] or float in [0, 1] -> depth in [0, 6]; under the metric target, 1 is 10 m.
+    **Units**: RGB as uint8 in [0, 255] or float in [0, 1] -> depth in the range of the activation `output`, for ReLU6
+    [0, 6]; under the metric target, 1 is 10 m. A new network predicts about `mean` everywhere.
     **Raises**: ValueError when the sides are no multiples of 32.
     """
 
-    def __init__(self, encoder: str = EMBEDDED_ENCODER, *, pretrained: bool = True, decoders: int = 3) -> None:
+    def __init__(
+        self,
+        encoder: str = EMBEDDED_ENCODER,
+        *,
+        pretrained: bool = True,
+        decoders: int = 3,
+        output: str = "relu6",
+        mean: float = MEAN_DEPTH["metric"],
+    ) -> None:
         super().__init__()
         self.encoder = Encoder(encoder, pretrained=pretrained)
         self.decoder = BiFPN(self.encoder.channels, decoders=decoders)
@@ -36,7 +55,8 @@ class DepthNet(nn.Module):
         # A norm before ReLU6, or large first weights, would start with half the pixels dead at 0.
         *_, weight, bias = self.output.parameters()
         nn.init.normal_(weight, std=0.01)
-        nn.init.constant_(bias, MEAN_INDOOR_DEPTH)
+        nn.init.constant_(bias, math.log(mean / (1 - mean)) if output == "sigmoid" else mean)
+        self.activation = ACTIVATIONS[output]
 
     @torch.no_grad()
     def rescale(self, factor: float) -> None:
@@ -54,12 +74,15 @@ class DepthNet(nn.Module):
         features = self.refine(self.inception(joined))
         # The output is never computed in a short type: bf16 has steps of 2 cm at 3 m.
         with torch.autocast(image.device.type, enabled=False):
-            return F.relu6(self.output(features.to(self.residual.weight.dtype)))
+            return self.activation(self.output(features.to(self.residual.weight.dtype)))
 
 
-def rebuild(encoder: str, weights: Mapping[str, Tensor]) -> DepthNet:
-    """Make the network that a checkpoint's weights belong to; UserError when they do not fit it."""
-    network = DepthNet(encoder, pretrained=False)
+def rebuild(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> DepthNet:
+    """Make the network that a checkpoint describes, with its weights; UserError when they do not fit it."""
+    encoder, output = about["encoder"], about.get("output", "relu6")  # which early checkpoints do not record
+    if output not in OUTPUTS:
+        raise UserError(f"The checkpoint's output: got {output!r:.40}, expected one of {', '.join(OUTPUTS)}.")
+    network = DepthNet(encoder, pretrained=False, output=output)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:

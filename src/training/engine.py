@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,8 @@ from torch.optim.swa_utils import update_bn
 
 from src.conventions import Batch, UserError
 from src.training import distributed
-from src.training.losses import Loss, make_target, masked_mean
+from src.training.losses import Loss, make_target
+from src.training.measures import MEASURES, measure_images
 from src.training.state import State
 
 READ_LOSS_BATCHES = 20  # how often the host reads the mean loss: a read waits for the device
@@ -32,6 +33,19 @@ class Units(NamedTuple):
 
     target: str
     max_depth_m: float
+
+    def metres(self, scale: Tensor | float) -> Tensor | float:
+        """Return what turns the network's output into metres; 1 under the relative target."""
+        return scale * self.max_depth_m if self.target == "metric" else 1.0
+
+    def name_measures(self, sums: Sequence[float], count: float) -> dict[str, float]:
+        """Name the means of the loss, of `MEASURES`, and of what follows them; NaN where nothing was counted.
+
+        **Units**: `rmse_m` in metres; under the relative target `rmse`, a share of the image's maximum.
+        """
+        rmse = {"rmse": "rmse_m"} if self.target == "metric" else {}
+        names = ("loss", *(rmse.get(name, name) for name in MEASURES), "grad_norm")
+        return {name: value / count if count else math.nan for name, value in zip(names, sums, strict=False)}
 
 
 class Precision(NamedTuple):
@@ -117,13 +131,15 @@ def train_epoch(
     on_read: Callable[[float], None] = lambda mean_loss: None,
     after_step: Callable[[], None] = lambda: None,
     name_batch: Callable[[int], str] = "batch {}".format,
-) -> float:
-    """Train on the remaining batches of an epoch, from `state.batch` on, and return the epoch's mean loss.
+) -> dict[str, float]:
+    """Train on the remaining batches of an epoch, from `state.batch` on; return its mean loss, measures and gradient.
+
+    The measures are of the predictions that made the loss; the gradient's norm is taken before clipping.
 
     Gradients of `accumulate` batches make one step; batches left over at the end are dropped. A step whose loss or
-    gradient is not finite, as when fp16 overflows, is skipped: weights, norm statistics, schedule and averages stay as
-    they were. `forward` is the wrapper to call in place of `state.network`, such as DDP. `on_read` gets the mean loss
-    so far every `READ_LOSS_BATCHES`. `after_step` may save, and may end the training by raising.
+    gradient is not finite, as when fp16 overflows, is skipped: weights, norm statistics, schedule, averages and means
+    stay as they were. `forward` is the wrapper to call in place of `state.network`, such as DDP. `on_read` gets the
+    mean loss so far every `READ_LOSS_BATCHES`. `after_step` may save, and may end the training by raising.
 
     **Raises**: UserError after `MAX_SKIPPED_STEPS` skipped steps in a row, with `name_batch` of the last one.
     """
@@ -131,25 +147,26 @@ def train_epoch(
     forward = forward or network
     statistics = list(network.buffers())
     before = [buffer.clone() for buffer in statistics]
-    state.losses = state.losses.to(precision.device)
+    state.sums = state.sums.to(precision.device)
     optimizer.zero_grad(set_to_none=True)
-    tally = torch.zeros(3, device=precision.device)  # of one step: sum and count of finite losses, count of bad values
+    tally = torch.zeros_like(state.sums)  # of one step: sums of loss, measures, gradient, and the count of batches
     for batch in batches:
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
         with precision.autocast():
             prediction = forward(batch.image.contiguous(memory_format=torch.channels_last))
         value = loss(prediction.float(), target, batch.valid, distributed.mean)
         scaler.scale(value / accumulate).backward()
-        finite = value.detach().isfinite()
-        tally += torch.stack([value.detach().where(finite, 0), finite, ~finite])
+        measures = measure_images(prediction.detach(), target, batch.valid, units.metres(batch.scale)).mean(dim=1)
+        tally[:-2] += torch.cat([value.detach()[None], measures])
+        tally[-1] += 1
         state.batch += 1
         if state.batch % accumulate == 0:
             scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
-            tally[2] += ~norm.isfinite()
+            tally[-2] = norm * accumulate
             tally = distributed.total(tally)
-            state.losses += tally[:2]
-            if tally[2].item() == 0:  # the only read per step for which the host waits
+            if (tally[0] + tally[-2]).isfinite().item():  # the only read per step for which the host waits
+                state.sums += tally
                 scaler.step(optimizer)
                 state.advance()
                 torch._foreach_copy_(before, statistics)
@@ -169,13 +186,13 @@ def train_epoch(
             optimizer.zero_grad(set_to_none=True)
             after_step()
         if state.batch % READ_LOSS_BATCHES == 0:
-            on_read(_mean_loss(state))
-    return _mean_loss(state)
+            on_read(_means(state, units)["loss"])
+    return _means(state, units)
 
 
-def _mean_loss(state: State) -> float:
-    total, count = state.losses.tolist()
-    return total / count if count else math.nan
+def _means(state: State, units: Units) -> dict[str, float]:
+    *sums, count = state.sums.tolist()
+    return units.name_measures(sums, count)
 
 
 def finalize_swa(state: State, batches: Iterable[Batch], precision: Precision) -> nn.Module:
@@ -201,27 +218,20 @@ def finalize_swa(state: State, batches: Iterable[Batch], precision: Precision) -
 def validate(
     network: nn.Module, batches: Iterable[Batch], *, loss: Loss, units: Units, precision: Precision
 ) -> dict[str, float]:
-    """Return the mean loss and, per image and then averaged, RMSE, AbsRel and d1 at the network's output size.
+    """Return the mean loss and, per image and then averaged, `MEASURES` at the network's output size.
 
     Several processes each validate their share of the frames, and all return the figures of all frames.
-
-    **Units**: `rmse_m` in metres; under the relative target `rmse`, a share of the image's maximum.
     """
     distributed.broadcast_statistics(network.eval())
-    images = [torch.zeros(5, 0, device=precision.device)]
+    images = [torch.zeros(len(MEASURES) + 2, 0, device=precision.device)]
     for batch in batches:
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
         prediction = predict(network, batch.image, precision)
-        value = loss(prediction, target, batch.valid).expand(len(target))
-        ratio = prediction.clamp(min=1e-3) / target.clamp(min=1e-3)
-        errors = (prediction - target) ** 2, (ratio - 1).abs(), (torch.maximum(ratio, 1 / ratio) < 1.25).float()
-        squared, relative, close = (masked_mean(error, batch.valid, (1, 2, 3)) for error in errors)
-        scale = batch.scale if units.target == "metric" else 1.0
-        images.append(torch.stack([value, squared.sqrt() * scale, relative, close, torch.ones_like(value)]))
+        measures = measure_images(prediction, target, batch.valid, units.metres(batch.scale))
+        value = loss(prediction, target, batch.valid).expand(1, len(target))
+        images.append(torch.cat([value, measures, torch.ones_like(value)]))
     *sums, count = distributed.total(torch.cat(images, dim=1).cpu().double().sum(dim=1)).tolist()
-    mean_loss, rmse, abs_rel, d1 = (value / count for value in sums)
-    named_rmse = {"rmse_m": rmse * units.max_depth_m} if units.target == "metric" else {"rmse": rmse}
-    return {"loss": mean_loss, **named_rmse, "abs_rel": abs_rel, "d1": d1}
+    return units.name_measures(sums, count)
 
 
 @torch.inference_mode()

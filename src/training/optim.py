@@ -38,10 +38,12 @@ def make_optimizer(
     return Adan(groups, lr=lr) if name == "adan" else AdamW(groups, lr=lr, fused=True)
 
 
-def make_schedule(optimizer: Optimizer, *, steps: int, warmup_steps: int, floor: float = 0.0) -> LambdaLR:
+def make_schedule(
+    optimizer: Optimizer, name: str = "cosine", *, steps: int, warmup_steps: int, floor: float = 0.0
+) -> LambdaLR:
     """Warm up linearly to the full learning rate, then decay along half a cosine to `floor` of it, and stay there.
 
-    A floor above zero keeps the weights moving for stochastic weight averaging.
+    A floor above zero keeps the weights moving for stochastic weight averaging. `constant` does not decay.
 
     **Source**: Loshchilov and Hutter 2016, arXiv 1608.03983; Goyal et al. 2017, arXiv 1706.02677.
     """
@@ -49,6 +51,8 @@ def make_schedule(optimizer: Optimizer, *, steps: int, warmup_steps: int, floor:
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
+        if name == "constant":
+            return 1.0
         decay = 0.5 * (1 - math.cos(math.pi * min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))))
         return 1 - (1 - floor) * decay
 

@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from src.conventions import UserError
@@ -56,7 +58,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, options: dict[str, Any], *, epochs: int = 0) -> None:
-        self._path = folder / "metrics.jsonl"
+        self.folder, self._path, self._step = folder, folder / "metrics.jsonl", 0
         with self._disk_errors():
             folder.mkdir(parents=True, exist_ok=True)
             lock_folder(folder)
@@ -72,18 +74,32 @@ class RunLog:
         with self._disk_errors():
             self._board = SummaryWriter(str(folder), purge_step=kept[-1]["step"] + 1 if kept else 0)
 
-    def record(self, step: int, *, epoch: int, **values: float) -> None:
-        """Append an epoch's line of metrics; a name like `val_rmse_m` becomes TensorBoard's tag `val/rmse_m`.
+    def record(
+        self, step: int, epoch: int, *, train: Mapping[str, float], val: Mapping[str, float], skipped: int
+    ) -> None:
+        """Append an epoch's line of metrics, with names like `val_rmse_m`, TensorBoard's tag `val/rmse_m`.
 
         **Raises**: UserError when the disk is full or refuses.
         """
-        values = {"epoch": epoch, **values}
+        splits = {"train": train, "val": val}
+        measured = {f"{split}_{name}": value for split, values in splits.items() for name, value in values.items()}
+        values = {"epoch": epoch, **measured, "skipped": skipped}
+        self._step = step
         with self._disk_errors():
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
             for name, value in values.items():
                 self._board.add_scalar(name.replace("_", "/", 1), value, step)
             self._board.flush()  # so that a killed run keeps its points
+
+    def add_picture(self, name: str, path: Path) -> None:
+        """Show a PNG in TensorBoard, at the step of the last record.
+
+        **Raises**: UserError when the disk is full or refuses.
+        """
+        with self._disk_errors(), Image.open(path) as image:
+            self._board.add_image(name, np.asarray(image.convert("RGB")), self._step, dataformats="HWC")
+            self._board.flush()
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:

@@ -11,9 +11,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from src.choices import LEAST_CHANGE
 from src.conventions import UserError
+from src.training.measures import MEASURES
 
-COUNTERS = ("epoch", "batch", "skipped", "streak", "best")
+COUNTERS = ("epoch", "batch", "skipped", "streak", "best", "lowest", "waited")
 
 
 @dataclass
@@ -33,10 +35,13 @@ class State:
     swa_finalized: bool = False  # its norm statistics were measured, so that it can be evaluated
     epoch: int = 0  # finished epochs
     batch: int = 0  # finished batches of the next one
-    losses: Tensor = field(default_factory=lambda: torch.zeros(2))  # sum and count of their finite losses
+    sums: Tensor = field(default_factory=lambda: torch.zeros(len(MEASURES) + 3))  # loss, measures, gradient, count
     skipped: int = 0  # steps skipped since their loss or gradient was not finite
     streak: int = 0  # of those, the last ones in a row
     best: float = math.inf  # smallest validation error so far
+    lowest: float = math.inf  # validation loss at its last fall by `LEAST_CHANGE`
+    waited: int = 0  # epochs since then
+    patience: int = 0  # so many end the training; 0: none do
 
     @property
     def eval_network(self) -> nn.Module:
@@ -57,15 +62,24 @@ class State:
             self.swa.update_parameters(self.network)
         self.streak = 0
 
-    def end_epoch(self) -> None:
-        """Count an epoch as finished: trained, and validated."""
+    @property
+    def has_stalled(self) -> bool:
+        """Whether the validation loss has not fallen by `LEAST_CHANGE` in the last `patience` epochs."""
+        return 0 < self.patience <= self.waited
+
+    def end_epoch(self, validation_loss: float | None = None) -> None:
+        """Count an epoch as finished: trained, and validated if any frames are held out."""
         self.epoch += 1
         self.begin_epoch()
+        if validation_loss is not None:
+            self.waited += 1
+            if validation_loss < self.lowest - LEAST_CHANGE:
+                self.lowest, self.waited = validation_loss, 0
 
     def begin_epoch(self) -> None:
         """Go to the first batch of the epoch."""
         self.batch = 0
-        self.losses = torch.zeros_like(self.losses)
+        self.sums = torch.zeros_like(self.sums)
 
     def weights(self) -> dict[str, Any]:
         """Return the sets of weights, for evaluation."""
@@ -85,7 +99,7 @@ class State:
             "averaged": 0 if self.average is None else int(self.average.n_averaged),
             "swa": None if self.swa is None else self.swa.state_dict(),
             **{name: getattr(self, name) for name in COUNTERS},
-            "losses": self.losses,
+            "sums": self.sums,
             "generators": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
         }
 
@@ -110,12 +124,12 @@ class State:
                 self.scaler.load_state_dict(progress["scaler"])
             for name in COUNTERS:
                 value = progress.get(name, getattr(self, name))
-                if not isinstance(value, float if name == "best" else int):
+                if type(value) is not type(getattr(self, name)):
                     raise ValueError(f"{name} is {value!r:.20}")
                 setattr(self, name, value)
             if self.best < 0:  # in early checkpoints of runs without validation
                 self.best = math.inf
-            self.losses = progress.get("losses", self.losses).to(self.losses.device)
+            self.sums = progress.get("sums", self.sums).to(self.sums.device)
             generators = progress.get("generators", {"cuda": []})
             if "cpu" in generators:  # torch's, which dropout draws from
                 torch.set_rng_state(generators["cpu"])

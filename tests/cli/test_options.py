@@ -9,6 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from src.choices import AUGMENTATIONS, LEAST_CHANGE
 from src.cli.option_groups import idle_options
 from src.cli.options import parse_benchmark, parse_evaluation, parse_prediction, parse_visualization, training_parser
 from src.cli.parsing import Parser, as_preset, read_preset
@@ -28,19 +29,57 @@ def parser() -> Parser:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_preset_parses(parser: Parser, path: Path) -> None:
     options = parser.parse_over(read_preset(path), [])
-    for key, value in yaml.safe_load(path.read_text()).items():
-        assert getattr(options, key.replace("-", "_")) == value
+    preset = yaml.safe_load(path.read_text())
+    if isinstance(preset.get("augment"), bool):
+        preset["augment"] = list(AUGMENTATIONS) if preset["augment"] else []
+    assert {key: getattr(options, key.replace("-", "_")) for key in preset} == preset
+
+
+@pytest.mark.parametrize(("typed", "rate"), [("2e-3", 2e-3), ("2e-4", 2e-4), ("8e-3", 8e-3), ("2e-3-plain", 2e-3)])
+def test_the_original_runs_have_the_original_options(parser: Parser, typed: str, rate: float) -> None:
+    """From the original project's own files; its split is by frames, ours by scenes."""
+    options = parser.parse_over(read_preset(Path(f"original/lr-{typed}.yaml")), [])
+    assert (
+        vars(options).items()
+        >= {
+            "encoder": "efficientnet_b0",
+            "pretrained": True,
+            "freeze": 0,
+            "target": "relative",
+            "output": "relu6",
+            "loss": "mse",
+            "optimizer": "adan",
+            "lr": rate,
+            "encoder_lr_scale": 1.0,
+            "schedule": "constant",
+            "warmup": 0,
+            "weight_decay": 1e-4,
+            "clip": 0.5,
+            "batch_size": 32,
+            "accumulate": 1,
+            "amp": "auto",  # fp16 on the GPUs that it used
+            "epochs": 30,
+            "patience": 4,
+            "ema": 0,
+            "swa": 0,
+            "validation": 0.3,
+        }.items()
+    )
+    assert options.augment == ([] if typed.endswith("plain") else ["flip"])
+    assert LEAST_CHANGE == 1e-3
 
 
 def test_defaults_then_preset_then_command_line(parser: Parser) -> None:
     options = parser.parse_over({"lr": 0.5, "epochs": 3, "augment": True}, ["--lr", "0.1"])
-    assert (options.lr, options.epochs, options.augment, options.batch_size) == (0.1, 3, True, 16)
-    assert parser.parse_over({"augment": True}, ["--no-augment"]).augment is False
+    assert (options.lr, options.epochs, options.augment, options.batch_size) == (0.1, 3, [*AUGMENTATIONS], 16)
+    assert parser.parse_over({"augment": True}, ["--no-augment"]).augment == []
+    assert parser.parse_over({"augment": False}, ["--augment", "light", "flip"]).augment == ["flip", "light"]
 
 
 def test_saved_options_repeat_the_run_also_those_without_effect(parser: Parser, tmp_path: Path) -> None:
     typed = ["--lr", "0.01", "--augment", "--no-pretrained", "--data", "csv", "--data-dir", str(tmp_path / "a.csv")]
-    for options in (parser.parse_args(typed), parser.parse_args(["--data", "nyu"])):
+    for words in (typed, ["--data", "nyu"], ["--augment", "flip"]):
+        options = parser.parse_args(words)
         again = parser.parse_over(yaml.safe_load(yaml.safe_dump(as_preset(options))), [])
         assert as_preset(again) == as_preset(options)
         assert again.typed == frozenset()
@@ -103,7 +142,9 @@ def parse_run(description: str, typed: list[str]) -> argparse.Namespace:
 @pytest.mark.parametrize(
     ("parse", "typed", "refusal"),
     [
-        (parse_run, "--zoom 0.8", "--zoom: has no effect without --augment"),
+        (parse_run, "--zoom 0.8", "--zoom: has no effect without --augment zoom"),
+        (parse_run, "--zoom 0.8 --augment flip", "--zoom: has no effect without --augment zoom"),
+        (parse_run, "--patience 3 --swa 0.4", "--patience: has no effect with --swa"),
         (parse_run, "--zoom 0.8 --augment", None),
         (parse_run, "--preset nyu.yaml --zoom 0.8", None),  # which augments
         (parse_run, "--rooms 9", None),  # --data auto may find no NYU
@@ -154,6 +195,9 @@ def test_help_and_usage_errors_import_nothing_slow(tmp_path: Path, name: str, ty
         ("rooms", ["--augment"], Augmentation(zoom=1.0)),
         ("rooms", ["--augment", "--zoom", "0.8"], Augmentation(zoom=0.8)),
         ("nyu", ["--no-augment"], Augmentation.none()),
+        ("nyu", ["--augment", "flip"], Augmentation.none()._replace(flip=0.5)),
+        ("nyu", ["--augment", "zoom", "rotate", "light"], Augmentation(flip=0)),
+        ("rooms", ["--augment", "light", "flip"], Augmentation(zoom=1.0, rotation_deg=0)),
     ],
 )
 def test_rooms_are_not_zoomed_unless_asked(parser: Parser, kind: str, typed: list[str], expected: Augmentation) -> None:

@@ -2,10 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from src.choices import OUTPUTS
 from src.conventions import UserError
-from src.network import DepthNet, rebuild, summarize
+from src.network import MEAN_DEPTH, DepthNet, rebuild, summarize
 from src.network.bifpn import BiFPN, FusionNode
 from src.network.blocks import Inception, SeparableConv
+from src.network.depthnet import ACTIVATIONS
 
 
 @pytest.fixture(scope="module")
@@ -15,12 +17,22 @@ def network() -> DepthNet:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_the_initial_output_is_near_the_mean_depth_and_not_clamped(network: DepthNet, training: bool) -> None:
+@pytest.mark.parametrize(("output", "target"), [("relu6", "metric"), ("relu", "relative"), ("sigmoid", "relative")])
+def test_the_initial_output_is_near_the_mean_depth_and_not_clamped(training: bool, output: str, target: str) -> None:
+    torch.manual_seed(0)
+    network = DepthNet(output=output, mean=MEAN_DEPTH[target])
     prediction = network.train(training)(torch.rand(2, 3, 224, 224))
     assert prediction.shape == (2, 1, 56, 56)
-    assert prediction.min() >= 0 and prediction.max() <= 6
     assert (prediction > 0.05).float().mean() > 0.99
-    assert prediction.mean().item() == pytest.approx(0.27, abs=0.15)
+    assert prediction.mean().item() == pytest.approx(MEAN_DEPTH[target], abs=0.15)
+
+
+def test_output_activations() -> None:
+    assert set(ACTIVATIONS) == set(OUTPUTS)
+    values = torch.tensor([-1.0, 0.5, 7.0])
+    got = {name: activate(values).tolist() for name, activate in ACTIVATIONS.items()}
+    sigmoid = pytest.approx([0.26894, 0.62246, 0.99909], abs=1e-5)
+    assert got == {"relu6": [0, 0.5, 6], "relu": [0, 0.5, 7], "sigmoid": sigmoid, "identity": [-1, 0.5, 7]}
 
 
 def test_every_parameter_gets_a_gradient(network: DepthNet) -> None:
@@ -46,11 +58,13 @@ def test_sizes_and_weights_that_do_not_fit_are_refused(network: DepthNet) -> Non
     with pytest.raises(ValueError, match=r"\(224, 200\)"):
         network(torch.rand(1, 3, 224, 200))
     weights = network.state_dict()
-    assert rebuild("tf_efficientnet_lite0", weights).state_dict().keys() == weights.keys()
+    assert rebuild({"encoder": "tf_efficientnet_lite0"}, weights).state_dict().keys() == weights.keys()
+    with pytest.raises(UserError, match="output: got 'tanh'"):
+        rebuild({"encoder": "tf_efficientnet_lite0", "output": "tanh"}, weights)
     with pytest.raises(UserError, match="do not fit"):
-        rebuild("efficientnet_b1", weights)
+        rebuild({"encoder": "efficientnet_b1"}, weights)
     with pytest.raises(UserError, match="do not fit"):
-        rebuild("tf_efficientnet_lite0", {**weights, "output.1.bias": torch.zeros(7)})
+        rebuild({"encoder": "tf_efficientnet_lite0"}, {**weights, "output.1.bias": torch.zeros(7)})
 
 
 @pytest.mark.parametrize("short", [torch.bfloat16, torch.float16])

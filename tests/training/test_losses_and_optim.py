@@ -50,6 +50,8 @@ def test_the_rate_warms_up_then_decays_to_its_floor(floor: float) -> None:
     assert rates[20] == pytest.approx(floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi / 5)))
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert rates[60:] == pytest.approx([floor] * 20)
+    constant = make_schedule(optimizer, "constant", steps=60, warmup_steps=1).lr_lambdas[0]
+    assert {constant(step) for step in (0, 1, 59, 99)} == {1.0}
 
 
 def test_ema_by_hand() -> None:

@@ -44,7 +44,7 @@ def points(folder: Path, tag: str) -> list[tuple[int, float]]:
 def test_a_resumed_log_keeps_earlier_epochs_and_repeats_no_step(tmp_path: Path) -> None:
     log = RunLog(tmp_path, {"lr": 0.002, "limit": None})
     for epoch in (1, 2, 3):
-        log.record(10 * epoch, epoch=epoch, train_loss=epoch)
+        log.record(10 * epoch, epoch, skipped=0, train={"loss": epoch}, val={})
     # A run that is killed now has all of it on disk.
     assert points(tmp_path, "train/loss") == [(10, 1), (20, 2), (30, 3)]
     assert yaml.safe_load((tmp_path / "options.yaml").read_text()) == {"lr": 0.002, "limit": None}
@@ -55,7 +55,7 @@ def test_a_resumed_log_keeps_earlier_epochs_and_repeats_no_step(tmp_path: Path) 
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 10, "epoch": 1, "train_lo')  # a crash in the middle of a line
     time.sleep(1)  # TensorBoard sorts files by the second in which they were created
-    RunLog(tmp_path, {}, epochs=2).record(30, epoch=3, train_loss=7)
+    RunLog(tmp_path, {}, epochs=2).record(30, 3, skipped=0, train={"loss": 7}, val={})
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["epoch"], line["train_loss"]) for line in lines] == [(10, 1, 1), (20, 2, 2), (30, 3, 7)]
     assert points(tmp_path, "train/loss") == [(10, 1), (20, 2), (30, 7)]
@@ -94,7 +94,7 @@ def test_a_full_disk_ends_in_one_line(small_disk: SmallDisk) -> None:
     (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free))
     with pytest.raises(UserError, match=r"metrics\.jsonl: .*No space left") as caught:
         for step in range(2000):
-            log.record(step, epoch=1, train_loss=1)
+            log.record(step, 1, skipped=0, train={"loss": 1}, val={})
     assert "\n" not in str(caught.value)
 
 

@@ -54,9 +54,9 @@ def train(state: State, batches: Iterable[Batch], *, precision: Precision = CPU,
     """Train an epoch on these batches and return its mean loss."""
     on_device = (batch.to(precision.device) for batch in batches)
     options = {"loss": mse, "units": METRIC, "precision": precision, **options}
-    mean = train_epoch(state, on_device, **options)  # type: ignore[arg-type]
+    means = train_epoch(state, on_device, **options)  # type: ignore[arg-type]
     state.end_epoch()
-    return mean
+    return means["loss"]
 
 
 def content_of(state: State) -> dict:
