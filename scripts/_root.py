@@ -102,7 +102,7 @@ choose_cache()
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script; a user's mistake ends it with one line and status 2, Ctrl-C with 130, SIGTERM with 143."""
+    """Run a script; a user's mistake ends it with one line and its status, Ctrl-C with 130, SIGTERM with 143."""
     from src.conventions import UserError
 
     # An exception lets `with` and `finally` blocks clean up.
@@ -111,7 +111,7 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)

@@ -5,7 +5,6 @@ python scripts/sweep.py --data nyu --data-dir path/to/nyu
 
 from _root import run
 
-from src.cli.option_groups import KINDS_WITH
 from src.cli.options import parse_sweep
 
 if __name__ == "__main__":
@@ -15,6 +14,7 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,74 +22,94 @@ import yaml
 
 from src.cli.data import open_data
 from src.cli.parsing import as_preset, as_tokens, read_preset
-from src.cli.report import compare
-from src.conventions import Pairs, UserError
-from src.data.listing import evenly_spaced
-from src.estimator import DepthEstimator
+from src.conventions import Diverged, UserError
 from src.files import whole_file
-from src.scoring.comparison import Run, conclude, tabulate, tabulate_beside_original
-from src.viewing.figures import Curve, draw_curves, draw_models
+from src.scoring.comparison import Run, conclude, tabulate
+from src.viewing.figures import Curve, draw_curves
 
-FRAMES_SHOWN = 4
-CHARTS = {"train_loss": "training loss", "val_rmse": "validation RMSE", "val_abs_rel": "validation AbsRel"}
+CHARTS = {
+    "train_ssim": "SSIM, training",
+    "val_ssim": "SSIM, validation",
+    "train_loss": "loss, training",
+    "val_loss": "loss, validation",
+}
 
 
 def main() -> None:
     options = parse_sweep(__doc__)
-    presets = sorted(options.presets.glob("*.yaml"), key=lambda path: sort_key(read_preset(path)))
-    if not presets:
+    folders = [options.presets, options.presets / "short"]
+    runs, short = (sorted(folder.glob("*.yaml"), key=sort_key) for folder in folders)
+    if not runs:
         raise UserError(f"--presets {options.presets}: got no .yaml file there, expected one for each run.")
+    if "validation" not in options.typed:
+        options.validation = read_preset(runs[0]).get("validation", options.validation)
     data = open_data(options)
     options.data, options.data_dir = data.kind, data.root
-    left_out = {"presets", *(name for name, kinds in KINDS_WITH.items() if data.kind not in kinds)}
-    shared = {key: value for key, value in as_preset(options).items() if key not in left_out}
+    typed = {"data", "data_dir", "seed", *options.typed} - {"out", "presets"}
+    shared = {key: value for key, value in as_preset(options).items() if key in typed}
     refuse_other_options(options.out / "sweep.yaml", shared)
+    short_epochs = shared.pop("short_epochs", None)
 
-    runs = []
-    for number, preset in enumerate(presets, 1):
-        folder = options.out / preset.stem
-        result = folder / f"evaluation-{data.kind}-{data.last_split}.json"
-        if not result.exists():
-            print(f"\n[{number}/{len(presets)}] {preset.stem}", flush=True)
-            run_script("train.py", "--preset", preset, "--out", folder, "--resume", "auto", *as_tokens(shared))
-        # An SWA run is scored with its averaged weights, also where an epoch's were better in validation.
-        if read_preset(preset).get("swa"):
-            result = folder / "swa" / result.name
-            if not result.exists():
-                limit = as_tokens({"limit": options.limit})
-                run_script("evaluate.py", folder / "last.pt", "--weights", "swa", "--out", result.parent, *limit)
-        history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        trained = yaml.safe_load((folder / "options.yaml").read_text())
-        runs.append(Run(preset.stem, trained, history, json.loads(result.read_text())))
-
-    draw_pictures(runs, data.open(data.last_split, options.limit), options)
-    with whole_file(options.out / "report.md") as unfinished:
-        unfinished.write_text(REPORT.format(**report_values(runs, options.seed)), encoding="utf-8")
-    print(f"\n{tabulate(runs)}\n\n{conclude(runs)}\n\nreport  {options.out / 'report.md'}")
+    result = f"evaluation-{data.kind}-{data.last_split}.json"
+    finished: dict[Path, Run] = {}
+    for number, preset in enumerate([*runs, *short], 1):
+        print(f"\n[{number}/{len(runs) + len(short)}] {preset.stem}", flush=True)
+        epochs = {"epochs": short_epochs} if short_epochs and preset in short else {}
+        finished[preset] = train_and_score(preset, options.out / preset.stem, shared | epochs, result)
+    write_report(options, [finished[preset] for preset in runs], [finished[preset] for preset in short])
 
 
-def sort_key(preset: dict[str, Any]) -> tuple[float, float, bool]:
+def sort_key(path: Path) -> tuple[float, float, bool, str]:
     """Sort runs by learning rate, then plain, augmented, averaged."""
-    return float(preset["lr"]), float(preset.get("swa", 0)), bool(preset.get("augment"))
+    preset = read_preset(path)
+    return float(preset["lr"]), float(preset.get("swa", 0)), bool(preset.get("augment")), path.stem
 
 
 def refuse_other_options(path: Path, shared: dict[str, Any]) -> None:
     """Refuse a folder whose runs had other options, so that one table compares like with like."""
     before = yaml.safe_load(path.read_text()) if path.exists() else shared
-    if changed := [key for key in shared if before.get(key) != shared[key]]:
+    if changed := sorted(key for key in {*shared, *before} if before.get(key) != shared.get(key)):
         key = changed[0]
         raise UserError(
             f"--out {path.parent}: holds runs with --{key.replace('_', '-')} {before.get(key)}, "
-            f"got {shared[key]}. Name another folder."
+            f"got {shared.get(key)}. Name another folder."
         )
     with whole_file(path) as unfinished:
         unfinished.write_text(yaml.safe_dump(shared))
 
 
+def train_and_score(preset: Path, folder: Path, shared: dict[str, Any], result: str) -> Run:
+    """Train a run, or resume it, and read its scores; what is finished is not repeated.
+
+    An SWA run is scored with its averaged weights, also where an epoch's were better in validation.
+    """
+    own = read_preset(preset)
+    if own.get("swa"):
+        shared = {key: value for key, value in shared.items() if key != "patience"}  # which has no effect there
+    scored: dict[str, Any] | None = None
+    try:
+        if not (folder / result).exists():
+            run_script(
+                "train.py", "--preset", preset.resolve(), "--out", folder, "--resume", "auto", *as_tokens(shared)
+            )
+        scores = folder / result
+        if own.get("swa"):
+            scores = folder / "swa" / result
+            if not scores.exists():
+                limit = as_tokens({"limit": shared.get("limit")})
+                run_script("evaluate.py", folder / "last.pt", "--weights", "swa", "--out", scores.parent, *limit)
+        scored = json.loads(scores.read_text())
+    except Diverged as error:
+        print(error, flush=True)
+    history = folder / "metrics.jsonl"
+    lines = history.read_text().splitlines() if history.exists() else []
+    return Run(preset.stem, [json.loads(line) for line in lines], scored)
+
+
 def run_script(name: str, *arguments: object) -> None:
     """Run another script of this folder.
 
-    **Raises**: UserError when it fails.
+    **Raises**: UserError when it fails; Diverged when a training's weights did not stay finite.
     """
     process = subprocess.Popen([sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)])
     try:
@@ -98,73 +118,55 @@ def run_script(name: str, *arguments: object) -> None:
         process.wait()
         raise
     if status:
-        raise UserError(f"{name} ended with status {status}, see above. Repeat the command to resume.")
+        kind = Diverged if status == Diverged.status else UserError
+        raise kind(f"{name} ended with status {status}, see above. Repeat the command to resume.")
 
 
-def draw_pictures(runs: list[Run], frames: Pairs, options: Namespace) -> None:
-    """Draw the learning curves, and every run's predictions for the same frames."""
-    charts = {}
-    for key, title in CHARTS.items():
-        curves = [
-            Curve(run_.name, [line["epoch"] for line in run_.history], [line[key] for line in run_.history])
-            for run_ in runs
-            if all(key in line for line in run_.history)
-        ]
-        if curves:
-            charts[title] = curves
-    draw_curves(charts, options.out / "curves.png")
-
-    indices = evenly_spaced(len(frames), FRAMES_SHOWN)
-    compared = []
-    for run_ in runs:
-        weights = run_.result["weights"]
-        path = options.out / run_.name / ("last.pt" if weights == "swa" else "best.pt")
-        estimator = DepthEstimator(path, weights=weights, device=options.device)
-        about = (estimator.about, estimator.precision)
-        compared.append([compare(estimator.network, frames, index, run_.name, *about) for index in indices])
-    rows = [(row[0].image, row[0].truth, [one.prediction for one in row]) for row in zip(*compared, strict=True)]
-    draw_models([run_.name for run_ in runs], rows, options.out / "predictions.png", unit="of the\nfarthest")
-
-
-def report_values(runs: list[Run], seed: int) -> dict[str, object]:
-    """Collect the values of the report."""
-    first = runs[0]
-    return {
-        "conclusion": conclude(runs),
-        "length": f"{first.options['epochs']} epochs ({first.history[-1]['step']} steps)",
-        "seed": seed,
-        "frames": f"{first.result['count']} {first.result['split']} frames of {first.result['data']}",
-        "beside_original": tabulate_beside_original(runs),
-        "table": tabulate(runs),
+def write_report(options: Namespace, runs: Sequence[Run], short: Sequence[Run]) -> None:
+    """Write the tables, the conclusions and the learning curves."""
+    sections = [describe(runs, options.out / "curves.png", "Runs")]
+    if short:
+        sections.append(describe(short, options.out / "curves-short.png", "Short runs"))
+    places = {"data_dir", "cache_dir", "out", "presets"}
+    words = as_tokens({key: value for key, value in as_preset(options).items() if key in options.typed - places})
+    scored = next((run_.result for run_ in [*runs, *short] if run_.result), None)
+    if scored is None:
+        raise UserError(f"{options.out}: none of the runs stayed finite, so there is nothing to report.")
+    values = {
+        "command": " ".join(["python scripts/sweep.py", "--data-dir path/to/nyu", *words]),
+        "frames": f"{scored['count']} {scored['split']} frames of {scored['data']}",
+        "machine": f"{scored['device']}, {scored['precision']}",
+        "seed": options.seed,
+        "mean_map": scored["mean_map_frames"],
     }
+    text = REPORT.format(**values, sections="\n\n".join(sections))
+    with whole_file(options.out / "report.md") as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    print(f"\n{text}\nreport  {options.out / 'report.md'}")
 
 
-REPORT = """# The original project's experiment
+def describe(runs: Sequence[Run], curves: Path, title: str) -> str:
+    """Write a section of the report, and draw the learning curves of its runs."""
+    charts = {}
+    for key, name in CHARTS.items():
+        known = [run_ for run_ in runs if run_.history and key in run_.history[0]]
+        charts[name] = [
+            Curve(run_.name, [line["epoch"] for line in run_.history], [line[key] for line in run_.history])
+            for run_ in known
+        ]
+    draw_curves({name: lines for name, lines in charts.items() if lines}, curves)
+    return f"### {title}\n\n{tabulate(runs)}\n\n{conclude(runs)}\n\n![Learning curves]({curves.name})"
 
-{conclusion}
 
-Each run: {length}, random seed {seed}, its own preset from `configs/seed/`. Scored on
-{frames}, without flip averaging.
-Weights: of the epoch that was best on validation scenes; of lr-2e-3-swa the averaged ones.
+REPORT = """## Figures
 
-## Beside the original's own figures (relative protocol)
+`{command}`
 
-{beside_original}
+Scored on {frames} without flip averaging; networks of the relative target raw, as the original scored its own.
+The weights are those of the epoch that was best on the validation scenes, of lr-2e-3-swa the averaged ones. One run each,
+seed {seed}; scored on {machine}. The mean map is that of {mean_map} training frames.
 
-The original trained on some 35,450 frames (70 % of 50,688) and scored 654: compare the order and the differences, not
-the absolute values. Networks of the relative target are scored raw, as the original scored its own.
-
-## All protocols
-
-{table}
-
-## Learning curves
-
-![learning curves](curves.png)
-
-## Predictions for the same frames
-
-![predictions](predictions.png)
+{sections}
 """
 
 

@@ -34,7 +34,7 @@ from src.cli.training import (
     make_state,
     open_frames,
 )
-from src.conventions import UserError
+from src.conventions import Diverged
 from src.data.workers import worker_errors
 from src.estimator import DepthEstimator
 from src.training import distributed
@@ -140,7 +140,7 @@ def evaluate_best(options: Namespace, data: Data) -> None:
     """Score the best weights, and print the commands that use them."""
     path = options.out / BEST
     if not path.exists():
-        raise UserError(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
+        raise Diverged(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
     if data.last_split == "val" and not options.validation:
         print("\n--validation 0: no frames were held out, so nothing is scored.")
     else:

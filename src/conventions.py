@@ -28,6 +28,14 @@ MAX_DEPTH_M = 10.0
 class UserError(Exception):
     """A mistake that the user can fix. The message says what was got, what was expected, what to do."""
 
+    status = 2  # of a script that it ends
+
+
+class Diverged(UserError):
+    """Loss, gradient or weights did not stay finite: the learning rate was too high, or frames are bad."""
+
+    status = 3
+
 
 @dataclass(frozen=True)
 class Intrinsics:

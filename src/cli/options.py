@@ -190,10 +190,21 @@ def parse_sweep(description: str | None, words: Words = None) -> Namespace:
     add_cache_options(parser)
     add_machine_options(parser, amp="auto")
     add = parser.add_argument_group("sweep").add_argument
-    add("--presets", type=Path, default=ROOT / "configs" / "seed", metavar="DIR", help="folder of one preset per run")
+    add(
+        "--presets",
+        type=Path,
+        default=ROOT / "configs" / "original",
+        metavar="DIR",
+        help="folder of one preset per run",
+    )
     add("--out", type=Path, default=Path("runs") / "sweep", metavar="DIR", help="folder of the runs and the report")
-    add("--epochs", type=COUNT, metavar="N", help="instead of the presets' own")
     add("--seed", type=INDEX, default=0, help="of every run")
+    add = parser.add_argument_group("instead of the presets' own").add_argument
+    add("--encoder", metavar="NAME", help="any EfficientNet of timm")
+    add("--epochs", type=COUNT, metavar="N", help="passes over the training frames")
+    add("--short-epochs", type=COUNT, metavar="N", help="of the presets in the folder short/")
+    add("--batch-size", type=COUNT, metavar="N", help="frames per batch")
+    add("--patience", type=INDEX, metavar="N", help="of early stopping; 0: never")
     return parser.parse_args(words)
 
 

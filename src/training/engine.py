@@ -14,7 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from src.conventions import Batch, UserError
+from src.conventions import Batch, Diverged, UserError
 from src.training import distributed
 from src.training.losses import Loss, make_target
 from src.training.measures import MEASURES, measure_images
@@ -141,7 +141,7 @@ def train_epoch(
     stay as they were. `forward` is the wrapper to call in place of `state.network`, such as DDP. `on_read` gets the
     mean loss so far every `READ_LOSS_BATCHES`. `after_step` may save, and may end the training by raising.
 
-    **Raises**: UserError after `MAX_SKIPPED_STEPS` skipped steps in a row, with `name_batch` of the last one.
+    **Raises**: Diverged after `MAX_SKIPPED_STEPS` skipped steps in a row, with `name_batch` of the last one.
     """
     network, optimizer, scaler = state.network.train(), state.optimizer, state.scaler
     forward = forward or network
@@ -178,7 +178,7 @@ def train_epoch(
             if state.streak and scaler.is_enabled() and scaler.get_scale() < MIN_SCALE:
                 scaler.update(MIN_SCALE)
             if state.streak == MAX_SKIPPED_STEPS:
-                raise UserError(
+                raise Diverged(
                     f"epoch {state.epoch + 1}: loss or gradient was not finite in {MAX_SKIPPED_STEPS} steps in a row, "
                     f"the last time on {name_batch(state.batch - 1)}. Look at these frames, or try a lower --lr."
                 )

@@ -75,28 +75,12 @@ def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: P
     _save(figure, path)
 
 
-def draw_models(
-    names: Sequence[str], frames: Sequence[tuple[RGBImage, DepthMap, Sequence[DepthMap]]], path: Path, unit: str = "m"
-) -> None:
-    """Draw the predictions of several networks for the same frames: (photo, truth, one prediction per name) each."""
-    columns = len(names) + 2
-    figure = Figure((2.2 * columns + 0.5, 0.3 + 1.75 * len(frames)), layout="constrained")
-    grid = figure.subplots(len(frames), columns, squeeze=False, subplot_kw=NO_TICKS)
-    for row, (image, truth, predictions) in zip(grid, frames, strict=True):
-        vmax = max(float(np.percentile(depth, 99.5)) for depth in (truth, *predictions))
-        row[0].imshow(image, aspect="auto")
-        for axes, depth in zip(row[1:], (_mask_unknown(truth), *predictions), strict=True):
-            depth_image = _show_depth(axes, depth, vmax)
-        _add_colour_bar(depth_image, list(row), unit)
-    _set_titles(grid[0], ("photo", "truth", *names))
-    _save(figure, path)
-
-
 def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
-    """Draw learning curves, one chart per title (the quantity and its unit), side by side."""
-    figure = Figure((5.5 * len(charts), 3.8), layout="constrained")
-    row = figure.subplots(1, len(charts), squeeze=False)[0]
-    for axes, curves in zip(row, charts.values(), strict=True):
+    """Draw learning curves, one chart per title (the quantity and its unit), two side by side."""
+    rows = -(-len(charts) // 2)
+    figure = Figure((11.0, 3.6 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False)
+    for axes, curves in zip(grid.flat, charts.values(), strict=False):
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(curves)))
         # Lines differ in dash and marker too, so that they can be told apart in grey.
         styles = zip(colours, cycle(("-", "--", "-.", ":")), cycle("os^Dv"), strict=False)
@@ -105,8 +89,10 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _set_titles(row, list(charts))
-    row[-1].legend(fontsize=8)
+    _set_titles(grid.flat[: len(charts)], list(charts))
+    for unused in grid.flat[len(charts) :]:
+        unused.set_axis_off()
+    grid.flat[0].legend(fontsize=8)
     _save(figure, path)
 
 

@@ -1,13 +1,12 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from src.conventions import Sample
-from src.scoring.comparison import Run, conclude, tabulate, tabulate_beside_original
+from src.scoring.comparison import Run, conclude, tabulate
 from src.scoring.evaluation import (
     COLUMNS,
     ImageScore,
@@ -81,11 +80,11 @@ def test_best_median_and_worst_are_ranked_by_error(scores: list[ImageScore]) -> 
     assert examples[2][0].startswith("worst: rmse_m 6")
 
 
-def run(name: str, ssim: float, abs_rel: float, **more: Any) -> Run:
+def run(name: str, ssim: float, abs_rel: float) -> Run:
     median = {"abs_rel": abs_rel, "rmse_m": 0.5, "log10": 0.1, "d1": 1 - abs_rel, "d2": 0.9, "d3": 0.95}
-    protocols = {"relative": {"ssim": ssim, "mse": 0.02}, "eigen_median": median, **more}
+    protocols = {"relative": {"ssim": ssim, "mse": 0.02}, "eigen_median": median}
     mean_map = {"relative": {"ssim": 0.604, "mse": 0.0404}, "metric10": {"ssim": 0.746, "mse": 0.0147}}
-    return Run(name, {}, [], {"protocols": protocols, "protocols_mean_map": mean_map})
+    return Run(name, [{"epoch": 1, "step": 89}], {"protocols": protocols, "protocols_mean_map": mean_map})
 
 
 def test_runs_are_compared_with_each_other_the_mean_map_and_the_original() -> None:
@@ -95,20 +94,21 @@ def test_runs_are_compared_with_each_other_the_mean_map_and_the_original() -> No
         for figures in zip(names, (0.6, 0.65, 0.7, 0.72, 0.68), (0.22, 0.21, 0.2, 0.19, 0.18), strict=True)
     ]
     words = conclude(runs)
-    assert "lr-2e-3-swa is the best, with 0.7200, and lr-2e-4 the worst, with 0.6000" in words
+    assert (
+        "the order is lr-2e-3-swa (0.7200), lr-2e-3 (0.7000), lr-8e-3 (0.6800), lr-2e-3-plain (0.6500), lr-2e-4"
+        in words
+    )
     assert "lr-8e-3 is the best, with 0.1800" in words
-    assert "Augmentation changes SSIM by +0.0500 and AbsRel by -0.0100" in words
-    assert "averaging changes SSIM by +0.0200 and AbsRel by -0.0100" in words
-    # The original: 2e-3, plain, 8e-3, 2e-4; here 8e-3 comes before plain.
-    assert "another order than in the original project: lr-2e-3, lr-8e-3, lr-2e-3-plain, lr-2e-4" in words
-    assert "the same order as in the original project" in conclude([runs[0], runs[4], runs[2]])
-    table = tabulate(runs)
-    assert "| lr-2e-3-swa | 0.7200 | 0.0200 |" in table
-    assert "| lr-8e-3 | 0.1800 | 0.5000 | 0.1000 | 0.8200 |" in table
-    assert "`metric10` needs metres" in table
-    mixed = tabulate([run("a", 0.6, 0.2, metric10={"ssim": 0.8, "mse": 0.004}), runs[0]])
-    assert "| a | 0.8000 | 0.0040 |\n| mean training map, no network | 0.7460 | 0.0147 |" in mixed
-    table = tabulate_beside_original(runs)
-    assert "| lr-2e-3 | 0.7000 | 0.0200 | 0.7754 | 0.0143 |" in table
-    assert "| lr-2e-3-swa | 0.7200 | 0.0200 |  |  |" in table
-    assert "| mean training map, no network | 0.6040 | 0.0404 |" in table
+    assert "Augmentation changes SSIM by +0.0500, AbsRel by -0.0100" in words
+    assert "averaging changes SSIM by +0.0200, AbsRel by -0.0100" in words
+    assert "this is not the original's: lr-2e-3, lr-2e-3-plain, lr-8e-3, lr-2e-4" in words
+    assert "SSIM of 0.6040: lr-2e-4." in words
+    assert "this is also the original's order" in conclude([runs[0], runs[4], runs[2]])
+    diverged = Run("lr-3.2e-2", [], None)
+    assert conclude([diverged]) == "- lr-3.2e-2 ceased to be finite after 0 steps."
+    table = tabulate([*runs, diverged])
+    assert "| lr-2e-3-swa | 89 | 0.7200 | 0.0200 | 0.1900 | 0.8100 |  |  |" in table
+    assert "| lr-8e-3 | 89 | 0.6800 | 0.0200 | 0.1800 | 0.8200 | 0.7525 | 0.0161 |" in table
+    assert "| lr-3.2e-2 | 0 | not finite | not finite |" in table
+    assert "| mean training map, no network |  | 0.6040 | 0.0404 |  |  |  |  |" in table
+    assert "original" not in tabulate([diverged])

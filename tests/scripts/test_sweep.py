@@ -5,10 +5,12 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Script, Trained
+import yaml
+from conftest import ROOT, Script, Trained
 from PIL import Image
 
 import sweep
@@ -17,53 +19,71 @@ import sweep
 @pytest.fixture
 def runs_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a script that starts another one run it in this process."""
-    run = subprocess.run
+    start = subprocess.Popen
 
-    def run_inside(command: list[str], **options: Any) -> Any:
+    def run_inside(command: list[str], *arguments: Any, **options: Any) -> Any:
         if command[0] != sys.executable:
-            return run(command, **options)
+            return start(command, *arguments, **options)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", command[1:])
             runpy.run_path(command[1], run_name="__main__")
-        return subprocess.CompletedProcess(command, 0)
+        return SimpleNamespace(wait=lambda: 0)
 
-    monkeypatch.setattr(subprocess, "run", run_inside)
+    monkeypatch.setattr(subprocess, "Popen", run_inside)
 
 
 def test_a_sweep_reports_resumes_and_skips(
     runs_inside: None, script_inside: Script, trained: Trained, tmp_path: Path
 ) -> None:
-    (tmp_path / "presets").mkdir()
-    for name, swa in (("lr-2e-3", 0), ("lr-2e-3-swa", 0.5)):
-        preset = f"lr: 0.002\ntarget: relative\nbatch-size: 2\nema: 0\naugment: true\nswa: {swa}\n"
+    (tmp_path / "presets" / "short").mkdir(parents=True)
+    for name, swa in (("lr-2e-3", 0), ("lr-2e-3-swa", 0.5), ("short/output-relu", 0)):
+        preset = f"lr: 0.002\ntarget: relative\nbatch-size: 4\nema: 0\naugment: [flip]\nswa: {swa}\nvalidation: 0.3\n"
         (tmp_path / "presets" / f"{name}.yaml").write_text(preset)
     command = ("sweep.py", "--presets", "presets", "--data-dir", trained.nyu, "--limit", 2, "--out", "out")
-    script_inside(*command, "--epochs", 1)
+    command += ("--short-epochs", 1, "--batch-size", 2, "--patience", 3)
+    script_inside(*command, "--epochs", 2)
     out = tmp_path / "out"
     swa_result = out / "lr-2e-3-swa" / "swa" / "evaluation-nyu-test.json"
     assert json.loads(swa_result.read_text())["weights"] == "swa"
-    for name in ("curves.png", "predictions.png"):
+    for name in ("curves.png", "curves-short.png"):
         Image.open(out / name).verify()
     report = (out / "report.md").read_text()
     figure = json.loads((out / "lr-2e-3/evaluation-nyu-test.json").read_text())["protocols"]["relative"]["ssim"]
     assert f"{figure:.4f}" in report
-    assert "](curves.png)" in report and "](predictions.png)" in report
+    assert "](curves.png)" in report and "](curves-short.png)" in report
+    assert "--data-dir path/to/nyu --limit=2 --epochs=2 --short-epochs=1 --batch-size=2 --patience=3`" in report
+    assert str(tmp_path) not in report
+    made = {name: yaml.safe_load((out / name / "options.yaml").read_text()) for name in ("lr-2e-3-swa", "output-relu")}
+    assert [(made[name]["epochs"], made[name]["batch_size"]) for name in made] == [(2, 2), (1, 2)]
+    assert [made[name]["patience"] for name in made] == [0, 3]
+    assert {made[name]["validation"] for name in made} == {0.3}  # the presets' own
 
     before = (out / "lr-2e-3/best.pt").stat().st_mtime_ns
     swa_result.unlink()
-    done = script_inside(*command, "--epochs", 1)
+    script_inside(*command, "--epochs", 2)
     assert (out / "lr-2e-3/best.pt").stat().st_mtime_ns == before
     assert swa_result.exists()
-    assert "[1/2]" not in done.stdout
-    refused = script_inside(*command, "--epochs", 2, status=2)
-    assert "--epochs 1, got 2" in refused.stderr
+    assert "--epochs 2, got 3" in script_inside(*command, "--epochs", 3, status=2).stderr
+    assert "--epochs 2, got None" in script_inside(*command, status=2).stderr
     (tmp_path / "empty").mkdir()
     assert "--presets empty" in script_inside("sweep.py", "--presets", "empty", status=2).stderr
 
 
 def test_runs_are_sorted_by_rate_then_plain_augmented_averaged() -> None:
-    presets = [{"lr": 2e-4}, {"lr": 2e-3}, {"lr": 2e-3, "augment": True}, {"lr": 2e-3, "swa": 0.4}, {"lr": 8e-3}]
-    assert sorted(reversed(presets), key=sweep.sort_key) == presets
+    presets = sorted((ROOT / "configs" / "original").glob("*.yaml"), key=sweep.sort_key)
+    names = ["lr-2e-4", "lr-2e-3-plain", "lr-2e-3", "lr-2e-3-swa", "lr-8e-3"]
+    assert [preset.stem for preset in presets] == names
+
+
+def test_a_run_that_diverges_is_reported_and_does_not_end_the_sweep(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def diverge(name: str, *arguments: object) -> None:
+        raise sweep.Diverged("train.py ended with status 3")
+
+    monkeypatch.setattr(sweep, "run_script", diverge)
+    preset = ROOT / "configs" / "original" / "lr-8e-3.yaml"
+    assert sweep.train_and_score(preset, tmp_path / "run", {}, "result.json") == sweep.Run("lr-8e-3", [], None)
 
 
 def test_inspecting_a_good_source_and_one_with_a_damaged_file(

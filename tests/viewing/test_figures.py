@@ -27,8 +27,6 @@ def test_figures_with_several_panels(tmp_path: Path) -> None:
     for count in (1, 5):
         figures.draw_contact_sheet([("a room", IMAGE, HOLED_M)] * count, path)
         assert count_colours(path) > 100
-    figures.draw_models(["a", "b"], [(IMAGE, HOLED_M, [DEPTH_M[::2, ::2]] * 2)], path)
-    assert count_colours(path) > 100
     figures.draw_curves({"loss": CURVES, "RMSE (m)": CURVES[:1]}, path)
     assert count_colours(path) > 50
 
