@@ -17,14 +17,19 @@ from src.data.listing import ListedPairs
 from src.estimator import DepthEstimator, read
 
 
-def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "src/viewing/README.md"])
+def test_the_lines_of_the_readme_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.+?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     (tmp_path / "photo.jpg").write_bytes(PHOTO.read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, np.ndarray] = {}
     exec(code, names)
     assert names["depth_m"].shape == (480, 640)
-    assert names["points_m"].shape == (480, 640, 3)
+    if page == "README.md":
+        assert names["points_m"].shape == (480, 640, 3)
+    else:
+        assert Image.open("cloud.png").size == Image.open(ROOT / "src" / "viewing" / "examples" / "cloud.png").size
 
 
 def test_paths_images_arrays_and_batches_give_the_same_depth(estimator: DepthEstimator) -> None:
