@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.cli.network import describe_network, open_network
+from src.cli.network import describe_network, open_network, put_in_metres
 from src.conventions import UserError
 from src.data.photos import Photo, make_photo, read_photo, shrink_photo
 from src.estimator import DepthEstimator
@@ -43,8 +43,8 @@ PRIVATE = {"share": False, "run_history": False, "footer_links": [], "css": ".mo
 def main() -> None:
     options = parse_page(__doc__)
     check_ports(options.host, options.port)
-    estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
-    estimator.require_metres("the page")
+    machine = {"device": options.device, "amp": options.amp}
+    estimator = open_network(options.checkpoint, options.weights, scale_m=options.scale_m, **machine)
     with TemporaryDirectory(prefix="depth-app-") as uploads:
         page = build_page(estimator, Path(uploads))
         server = {"server_name": options.host, "server_port": options.port, "prevent_thread_lock": True}
@@ -83,9 +83,9 @@ def build_page(estimator: DepthEstimator, uploads: Path) -> Any:
     def predict(photo: Photo | None) -> tuple:
         if photo is None:
             return "", None, None
-        depth_m = estimator.estimate(photo)
+        depth_m, scale = put_in_metres(estimator, estimator.estimate(photo))
         cloud = make_cloud(photo.image, depth_m, photo.camera, max_points=MAX_POINTS)
-        return summarize_depth(photo, depth_m), depth_figure(photo.image, depth_m), cloud_figure(cloud)
+        return summarize_depth(photo, depth_m, scale), depth_figure(photo.image, depth_m), cloud_figure(cloud)
 
     gr.set_static_paths(EXAMPLES)
     samples = [[str(path)] for path in EXAMPLES]
@@ -118,12 +118,13 @@ def is_not_deleted_upload(record: logging.LogRecord) -> bool:
     return not any(isinstance(cause, FileNotFoundError) for cause in (error, getattr(error, "__context__", None)))
 
 
-def summarize_depth(photo: Photo, depth_m: NDArray[np.float32]) -> str:
-    """Summarise a prediction in one line."""
+def summarize_depth(photo: Photo, depth_m: NDArray[np.float32], scale: str) -> str:
+    """Summarise a prediction in one line, and the scale if it was not predicted."""
     near, median, far = np.percentile(depth_m, (0, 50, 100))
     return (
         f"Nearest **{near:.2f} m**, median **{median:.2f} m**, farthest **{far:.2f} m**. "
         f"Field of view {photo.camera.fov_deg:.0f}° along the longer side, {FOV_SOURCES[photo.focal_from]}."
+        f"{scale and f' **The scale is not measured: {scale}**, since this network predicts relative depth.'}"
     )
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from src.cli.data import bar_options
-from src.cli.network import open_network
+from src.cli.network import open_network, put_in_metres
 from src.conventions import UserError
 from src.data.frame import shrink_image
 from src.data.photos import find_inputs, is_video, make_photo, read_photo
@@ -39,9 +39,8 @@ VIDEO_HEIGHT_PX = 480
 def main() -> None:
     options = parse_prediction(__doc__)
     inputs = find_inputs(options.inputs)
-    estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
-    if options.pointcloud:
-        estimator.require_metres("--pointcloud")
+    machine = {"device": options.device, "amp": options.amp}
+    estimator = open_network(options.checkpoint, options.weights, scale_m=options.scale_m, **machine)
     failed = 0
     named = list(zip(inputs, name_results(inputs), strict=True))
     for source, name in tqdm(named, **bar_options() | {"unit": " input", "disable": len(named) == 1}):
@@ -77,12 +76,14 @@ def predict_photo(path: Path, out: str, estimator: DepthEstimator, options: Name
         np.save(file, depth)
     draw_depth(depth, Path(f"{out}_colour.png"), unit=estimator.unit)
     draw_depth(depth, Path(f"{out}_pair.png"), photo=photo.image, unit=estimator.unit)
+    scale = ""
     if options.pointcloud:
-        write_ply(make_cloud(photo.image, depth, photo.camera), Path(f"{out}_cloud.ply"))
+        depth_m, scale = put_in_metres(estimator, depth)
+        write_ply(make_cloud(photo.image, depth_m, photo.camera), Path(f"{out}_cloud.ply"))
     low, median, high = np.percentile(depth[::8, ::8], (1, 50, 99))
     tqdm.write(
         f"{path}: {low:.2f} to {high:.2f}, median {median:.2f} {estimator.unit}; "
-        f"focal length {photo.camera.fx_px:.0f} px ({photo.focal_from}) -> {out}_*"
+        f"focal length {photo.camera.fx_px:.0f} px ({photo.focal_from}){scale and f'; point cloud: {scale}'} -> {out}_*"
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.cli.data import announce, bar_options
-from src.cli.network import choose_split, open_its_data, open_network
+from src.cli.network import choose_split, open_its_data, open_network, put_in_metres
 from src.conventions import Pairs, UserError
 from src.data.photos import Photo, find_inputs, is_video, read_photo, shrink_photo
 from src.estimator import DepthEstimator
@@ -41,8 +41,8 @@ def main() -> None:
             raise UserError(f"{source}: got a video or webcam, expected photos. Use scripts/predict.py.")
     if options.web:
         check_ports(HOST, options.port, options.port + 1)
-    estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
-    estimator.require_metres("a point cloud")
+    machine = {"device": options.device, "amp": options.amp}
+    estimator = open_network(options.checkpoint, options.weights, scale_m=options.scale_m, **machine)
     readers: list[tuple[str, Reader]] = [(path.name, partial(read_small, path, options.fov)) for path in photos]
     if not photos:
         data = open_its_data(estimator.about, options)
@@ -71,7 +71,10 @@ def predict_frames(readers: Sequence[tuple[str, Reader]], estimator: DepthEstima
         except UserError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             continue
-        yield PredictedFrame(title, photo.image, photo.camera, estimator.estimate(photo), truth_m)
+        depth_m, scale = put_in_metres(estimator, estimator.estimate(photo), truth_m)
+        if scale:
+            tqdm.write(f"{title}: {scale}")
+        yield PredictedFrame(title, photo.image, photo.camera, depth_m, truth_m, scale)
 
 
 def read_small(path: Path, fov_deg: float | None) -> tuple[Photo, None]:

@@ -29,15 +29,17 @@ class DepthEstimator:
 
     Each photo is resized to the training camera's pixels per degree. Its angle of view is `fov_deg`, else from EXIF,
     else the training camera's (63 degrees along the longer side); depth is as accurate as that angle.
+    A network of `--target relative` predicts no scale: `scale_m` is where each photo's farthest point is put.
     Threads may share an estimator.
 
-    **Raises**: UserError when the checkpoint cannot be read or the device does not exist.
+    **Raises**: UserError for an unreadable checkpoint, a missing device, or a scale for a metric network.
     """
 
     def __init__(
         self,
         checkpoint_path: str | Path | None = None,
         *,
+        scale_m: float | None = None,
         weights: str | None = None,
         device: str = "auto",
         amp: str = "off",
@@ -50,6 +52,9 @@ class DepthEstimator:
         self.network = network.to(self.precision.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         shipped = "the weights that ship with the repository"
         self.name = f"{checkpoint_path} ({self.weights})" if checkpoint_path else shipped
+        if scale_m is not None and self.unit_m:
+            raise UserError(f"--scale-m {scale_m:g}: has no effect on a metric network ({self.name}). Leave it out.")
+        self.scale_m = scale_m
 
     @property
     def unit_m(self) -> float | None:
@@ -61,14 +66,6 @@ class DepthEstimator:
         """The unit of `estimate`, for labels."""
         return "m" if self.unit_m else "of the farthest"
 
-    def require_metres(self, user: str) -> None:
-        """Check that the network predicts metres, which `user` needs.
-
-        **Raises**: UserError when it was trained on relative depth.
-        """
-        if self.unit_m is None:
-            raise UserError(f"{self.name}: predicts relative depth, {user} needs metres. Use another checkpoint.")
-
     def __call__(
         self,
         photo: Picture | Sequence[Picture],
@@ -76,28 +73,33 @@ class DepthEstimator:
         fov_deg: float | None = None,
         size_px: tuple[int, int] | None = None,
     ) -> NDArray[np.float32]:
-        """Estimate depth in metres.
+        """Estimate depth in metres, those of a relative network at `scale_m`.
 
         **Shape**: a photo -> (H, W), its own size, or `size_px` as (width, height), e.g. (56, 56). Several photos of
         one size, in a list or an array (B, H, W, 3), -> (B, H, W).
-        **Raises**: UserError for other inputs, and for a relative network: call `estimate` instead.
+        **Raises**: UserError for other inputs, and for a relative network without `scale_m`.
         """
-        self.require_metres("DepthEstimator(photo)")
+        if not self.unit_m and not (self.scale_m and self.scale_m > 0):
+            raise UserError(
+                f"{self.name}: predicts relative depth; got scale_m={self.scale_m}, expected metres of each photo's "
+                "farthest point, as in DepthEstimator(path, scale_m=10)."
+            )
+        scale_m = np.float32(self.scale_m or 1)
         is_batch = isinstance(photo, list | tuple) or (isinstance(photo, np.ndarray) and photo.ndim == 4)
         if not is_batch:
-            return self.estimate(read(cast(Picture, photo), fov_deg), size_px)
+            return self.estimate(read(cast(Picture, photo), fov_deg), size_px) * scale_m
         photos = [read(picture, fov_deg) for picture in cast(Sequence[Picture], photo)]
         sizes = {member.image.shape[:2] for member in photos}
         if not photos or (size_px is None and len(sizes) > 1):
             raise UserError(f"got {len(photos)} photos of {len(sizes)} sizes, expected one size. Set size_px.")
-        return np.stack([self.estimate(member, size_px) for member in photos])
+        return np.stack([self.estimate(member, size_px) for member in photos]) * scale_m
 
     def intrinsics(self, photo: Picture, *, fov_deg: float | None = None) -> Intrinsics:
         """Return the camera assumed for a photo, e.g. for `Intrinsics.unproject`."""
         return read(photo, fov_deg).camera
 
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
-        """Estimate one photo's depth in `unit`: (H, W), or of `size_px`."""
+        """Estimate one photo's depth in `unit`, without `scale_m`: (H, W), or of `size_px`."""
         image, scale = network_input(photo.image, photo.camera)
         depth = predict(self.network, image.to(self.precision.device), self.precision)[0, 0].cpu().numpy()
         factor = self.unit_m * scale if self.unit_m else 1 / max(float(depth.max()), 1e-6)

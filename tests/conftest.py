@@ -207,7 +207,10 @@ def relative_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("relative") / "relative.safetensors"
     content = checkpoint.load(SHIPPED)
     weights, _ = checkpoint.choose_weights(content)
-    checkpoint.export(path, {**content["about"], "target": "relative"}, weights)
+    scores = content["about"]["scores"]
+    defined = {name: scores["protocols"][name] for name in ("relative", "eigen_median")}
+    about = {**content["about"], "target": "relative", "scores": {**scores, "protocols": defined}}
+    checkpoint.export(path, about, weights)
     return path
 
 

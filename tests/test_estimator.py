@@ -14,17 +14,22 @@ from src.conventions import NYU_INTRINSICS, UserError
 from src.data.batches import make_sample
 from src.data.csv_rows import Row
 from src.data.listing import ListedPairs
-from src.estimator import DepthEstimator
+from src.estimator import DepthEstimator, read
 
 
-def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "src/viewing/README.md"])
+def test_the_lines_of_the_readme_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.+?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     (tmp_path / "photo.jpg").write_bytes(PHOTO.read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, np.ndarray] = {}
     exec(code, names)
     assert names["depth_m"].shape == (480, 640)
-    assert names["points_m"].shape == (480, 640, 3)
+    if page == "README.md":
+        assert names["points_m"].shape == (480, 640, 3)
+    else:
+        assert Image.open("cloud.png").size == Image.open(ROOT / "src" / "viewing" / "examples" / "cloud.png").size
 
 
 def test_paths_images_arrays_and_batches_give_the_same_depth(estimator: DepthEstimator) -> None:
@@ -73,11 +78,18 @@ def test_other_inputs_are_refused(estimator: DepthEstimator, photo: object, mess
         estimator(photo)  # type: ignore[arg-type]
 
 
-def test_a_relative_network_predicts_no_metres(relative_checkpoint: Path) -> None:
-    relative = DepthEstimator(relative_checkpoint, device="cpu")
-    assert relative.unit == "of the farthest"
-    with pytest.raises(UserError, match=r"relative\.safetensors"):
-        relative(PHOTO)
+def test_a_relative_network_predicts_metres_only_at_a_given_scale(relative_checkpoint: Path) -> None:
+    for scale_m in (None, -1.0):
+        with pytest.raises(UserError, match=r"relative\.safetensors .*scale_m=10"):
+            DepthEstimator(relative_checkpoint, scale_m=scale_m, device="cpu")(PHOTO)
+    relative = DepthEstimator(relative_checkpoint, scale_m=20, device="cpu")
+    assert (relative.unit_m, relative.unit) == (None, "of the farthest")  # as it is scored and written to files
+    shares = relative.estimate(read(PHOTO))
+    assert 0.9 < shares.max() <= 1
+    for depth_m in (relative(PHOTO), relative([PHOTO])[0]):
+        np.testing.assert_allclose(depth_m, 20 * shares, rtol=1e-6)
+    with pytest.raises(UserError, match="--scale-m 10: has no effect on a metric network"):
+        DepthEstimator(scale_m=10, device="cpu")
 
 
 @pytest.mark.parametrize("size_px", [(320, 240), (320, 180), (180, 320)])

@@ -4,14 +4,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from src.cli.data import open_data
 from src.cli.sources import Data
+from src.conventions import MAX_DEPTH_M
 from src.estimator import DepthEstimator
 
 
-def open_network(path: Path | None, weights: str | None, *, device: str, amp: str) -> DepthEstimator:
+def open_network(
+    path: Path | None, weights: str | None, *, device: str, amp: str, scale_m: float | None = None
+) -> DepthEstimator:
     """Load a checkpoint's network, or the shipped one, and print which it is."""
-    estimator = DepthEstimator(path, weights=weights, device=device, amp=amp)
+    estimator = DepthEstimator(path, scale_m=scale_m, weights=weights, device=device, amp=amp)
     print(f"network: {describe_network(estimator)}", flush=True)
     return estimator
 
@@ -21,10 +27,26 @@ def describe_network(estimator: DepthEstimator) -> str:
     about = estimator.about
     words = f"{estimator.name}, trained on {about['data']}"
     if scores := about.get("scores"):
-        eigen = scores["protocols"]["eigen"]
-        words += f"; on {scores['count']} {scores['split']} frames of {scores['data']} (Eigen): d1 {eigen['d1']:.3f}, "
-        words += f"RMSE {eigen['rmse_m']:.3f} m, AbsRel {eigen['abs_rel']:.3f}"
+        key, protocol = ("eigen", "Eigen") if estimator.unit_m else ("eigen_median", "Eigen, median-scaled")
+        eigen = scores["protocols"][key]
+        words += f"; on {scores['count']} {scores['split']} frames of {scores['data']} ({protocol}): "
+        words += f"d1 {eigen['d1']:.3f}, RMSE {eigen['rmse_m']:.3f} m, AbsRel {eigen['abs_rel']:.3f}"
     return words
+
+
+def put_in_metres(
+    estimator: DepthEstimator, depth: NDArray[np.float32], truth_m: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.float32], str]:
+    """Convert what `estimate` returned to metres, and say at which scale: "" for those that the network predicted.
+
+    A relative network's farthest point is put at `scale_m`, else at the truth's, else at `MAX_DEPTH_M`.
+    """
+    if estimator.unit_m:
+        return depth, ""
+    truths_m = None if truth_m is None or estimator.scale_m else float(truth_m.max())  # 0 without a measured pixel
+    far_m = truths_m or estimator.scale_m or MAX_DEPTH_M
+    words = f"the truth's {far_m:.4g} m" if truths_m else f"{far_m:.4g} m by --scale-m"
+    return depth * np.float32(far_m), f"farthest point put at {words}"
 
 
 def open_its_data(about: dict[str, Any], options: Namespace) -> Data:

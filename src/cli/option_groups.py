@@ -85,6 +85,12 @@ def add_fov_option(parser: Parser) -> None:
     parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=help_)
 
 
+def add_scale_option(parser: Parser, default: str) -> None:
+    """Add the scale of networks that predict none, those of `--target relative`."""
+    help_ = f"relative networks: where to put each photo's farthest point, in metres; default: {default}"
+    parser.add_argument("--scale-m", type=POSITIVE, metavar="M", help=help_)
+
+
 def add_split_option(parser: Parser) -> None:
     """Add which frames to evaluate."""
     help_ = "which frames; default: test, or of a csv or folder that was trained on, what was held out"

@@ -31,6 +31,7 @@ from src.cli.option_groups import (
     add_fov_option,
     add_machine_options,
     add_max_bad_option,
+    add_scale_option,
     add_split_option,
     add_weights_option,
 )
@@ -134,9 +135,11 @@ def parse_prediction(description: str | None, words: Words = None) -> Namespace:
     add("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder of the results")
     add_fov_option(parser)
     add("--pointcloud", action="store_true", help="also write a PLY for MeshLab or Blender")
+    add_scale_option(parser, f"{MAX_DEPTH_M:g}")
     add("--seconds", type=POSITIVE, metavar="S", help="how long to record a webcam; default: until Ctrl-C")
     add_machine_options(parser)
     without_webcam = "without a webcam's number among the inputs"
+    parser.refuse_idle("scale_m", lambda typed: None if typed.pointcloud else "without --pointcloud")
     parser.refuse_idle("seconds", lambda typed: None if any(map(str.isdigit, typed.inputs)) else without_webcam)
     return parser.parse_args(words)
 
@@ -150,6 +153,7 @@ def parse_visualization(description: str | None, words: Words = None) -> Namespa
     add_data_options(parser, trains=False)
     add_split_option(parser)
     parser.add_argument("--frames", type=COUNT, default=6, metavar="N", help="how many of them, evenly spaced")
+    add_scale_option(parser, f"the truth's, {MAX_DEPTH_M:g} on photos")
     add_machine_options(parser)
     group = parser.add_argument_group("output; default: visualization.rrd is saved")
     add = group.add_mutually_exclusive_group().add_argument
@@ -177,6 +181,7 @@ def parse_page(description: str | None, words: Words = None) -> Namespace:
     """Parse app.py's options."""
     parser = Parser(description)
     add_checkpoint_argument(parser)
+    add_scale_option(parser, f"{MAX_DEPTH_M:g}")
     parser.add_argument("--port", type=PORT, default=7860, help="of the page")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1: this machine only; 0.0.0.0: the whole network")
     add_machine_options(parser)

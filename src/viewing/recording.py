@@ -30,6 +30,7 @@ class PredictedFrame(NamedTuple):
     camera: Intrinsics
     prediction_m: DepthMap
     truth_m: DepthMap | None = None  # 0 where unknown
+    scale: str = ""  # where the metres of a relative network come from
 
 
 def write_recording(frames: Iterable[PredictedFrame], path: Path) -> int:
@@ -75,7 +76,8 @@ def log_frame(stream: rr.RecordingStream, frame: PredictedFrame) -> tuple[float,
     for index, (name, map_m) in enumerate(maps_m.items()):
         centre_m = SPACING * width_m * (index - (len(clouds) - 1) / 2)
         stream.log(f"world/{name}", rr.Transform3D(translation=[centre_m, 0, 0]))
-        log_cloud(stream, name, clouds[index], frame.camera)
+        label = f"{name}, {frame.scale}" if frame.scale and name == "prediction" else name
+        log_cloud(stream, f"world/{name}", label, clouds[index], frame.camera)
         stream.log(f"world/{name}/camera", pinhole)
         known_m = np.where(map_m > 0, map_m, np.nan).astype(np.float32)
         depth_image = rr.DepthImage(known_m, meter=1.0, colormap=DEPTH_COLOURS, depth_range=(far_m, 0))
@@ -83,6 +85,7 @@ def log_frame(stream: rr.RecordingStream, frame: PredictedFrame) -> tuple[float,
     # Not as JPEG: Rerun treats a series of JPEGs as a video, whose frames must all have one size.
     stream.log("world/prediction/camera/photo", rr.Image(frame.image))
     lines = [f"**{frame.title}**", f"Depth: colours from 0 to {far_m:.1f} m"]
+    lines += [f"Relative network: {frame.scale}"] if frame.scale else []
     if frame.truth_m is not None:
         valid = frame.truth_m > 0
         error_m = np.where(valid, np.abs(frame.prediction_m - frame.truth_m), 0).astype(np.float32)
@@ -102,15 +105,15 @@ def measure_extent(clouds: Sequence[Cloud]) -> tuple[float, float]:
     return max(float(high[0] - low[0]) for low, high in boxes), max(float(high[2]) for _, high in boxes)
 
 
-def log_cloud(stream: rr.RecordingStream, name: str, cloud: Cloud, camera: Intrinsics) -> None:
-    """Log a cloud in its camera's frame, with its name above it."""
-    entity, (_, y, z) = f"world/{name}", cloud.points_m.T
+def log_cloud(stream: rr.RecordingStream, entity: str, label: str, cloud: Cloud, camera: Intrinsics) -> None:
+    """Log a cloud in its camera's frame, with a label above it."""
+    _, y, z = cloud.points_m.T
     stride_px = max(1.0, math.sqrt(camera.width_px * camera.height_px / MAX_POINTS))
     # A point's radius is the distance to its neighbour, so that a wall looks closed even from the side.
     stream.log(entity, rr.Points3D(cloud.points_m, colors=cloud.colours, radii=stride_px * z / camera.fx_px, **SHADING))
     above = [0.0, 1.1 * float(np.percentile(y, 1)), float(np.median(z))] if len(z) else [0.0, 0.0, 0.0]
-    label = rr.Points3D([above], labels=[name], colors=[(128, 128, 128)], radii=0.0, show_labels=True)
-    stream.log(f"{entity}/label", label)
+    text = rr.Points3D([above], labels=[label], colors=[(128, 128, 128)], radii=0.0, show_labels=True)
+    stream.log(f"{entity}/label", text)
 
 
 def make_blueprint(names: Sequence[str], width_m: float, depth_m: float) -> rrb.Blueprint:

@@ -158,6 +158,7 @@ def parse_run(description: str, typed: list[str]) -> argparse.Namespace:
         (parse_visualization, "--fov 60 --data nyu", "--fov: has no effect on --data nyu"),
         (parse_visualization, "a.jpg --split val", "--split: has no effect on photos"),
         (parse_visualization, "--port 80", "--port: has no effect without --web"),
+        (parse_prediction, "a.jpg --scale-m 3", "--scale-m: has no effect without --pointcloud"),
         (parse_prediction, "a.jpg --seconds 3", "--seconds: has no effect without a webcam's number"),
         (parse_evaluation, "--data nyu --depth-scale 9", "--depth-scale: has no effect on --data nyu"),
         (parse_benchmark, "--rooms --steps 3", "--steps: has no effect with --rooms"),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Script
 
-from app import is_not_deleted_upload
+from app import build_page, is_not_deleted_upload
 from src.estimator import DepthEstimator
 
 EXAMPLE = ROOT / "src" / "viewing" / "examples" / "room-2.jpg"
@@ -133,8 +133,20 @@ def test_a_taken_port_is_refused_first(script_inside: Script) -> None:
     assert not done.stdout
 
 
-def test_a_network_without_metres_is_refused(
-    script_inside: Script, relative_checkpoint: Path, unused_port: int
+def test_a_relative_network_is_shown_at_a_scale_that_is_said(
+    relative_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = script_inside("app.py", relative_checkpoint, "--port", unused_port, status=2).stderr
-    assert "predicts relative depth" in error
+    for name in ("GRADIO_TEMP_DIR", "NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")  # which build_page sets for its own process
+    for scale_m in (None, 3):
+        page = build_page(DepthEstimator(relative_checkpoint, scale_m=scale_m, device="cpu"), tmp_path)
+        [upload] = (event.fn for event in page.fns.values() if event.fn.__name__ == "show_upload")
+        summary, depth, _ = upload(EXAMPLE)[3:]
+        far_m = scale_m or 10
+        assert f"not measured: farthest point put at {far_m} m by --scale-m" in summary
+        assert 0.9 * far_m < np.nanmax(depth.data[0].z) <= far_m
+
+
+def test_a_scale_for_a_metric_network_is_refused(script_inside: Script, unused_port: int) -> None:
+    error = script_inside("app.py", "--scale-m", 3, "--port", unused_port, status=2).stderr
+    assert error.startswith("error: --scale-m 3: has no effect on a metric network")

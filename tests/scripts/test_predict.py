@@ -4,6 +4,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import trimesh
 from conftest import Script, wavy_frame
 from PIL import Image
 
@@ -47,7 +48,7 @@ def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> No
     assert np.abs(millimetres / 1000 - depth_m).max() < 0.00051
 
 
-def test_mistakes_are_one_line(script_inside: Script, relative_checkpoint: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(script_inside: Script, tmp_path: Path) -> None:
     Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "x.jpg")
     for arguments, message in (
         (("none.jpg",), "none.jpg: got no such file"),
@@ -55,19 +56,30 @@ def test_mistakes_are_one_line(script_inside: Script, relative_checkpoint: Path,
         (("x.jpg", "--weights", "swa"), "--weights swa: this checkpoint holds only ema"),
         (("98",), "webcam 98: got no webcam"),
         (("x.jpg", "--out", "x.jpg"), "cannot be written"),
-        (("x.jpg", "--checkpoint", relative_checkpoint, "--pointcloud"), "--pointcloud needs metres"),
+        (("x.jpg", "--pointcloud", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
     ):
         error = script_inside("predict.py", *arguments, status=2).stderr
         assert message in error and error.startswith("error: ")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x.jpg"]
 
 
-def test_a_relative_network_predicts_shares(script_inside: Script, relative_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(
+    script_inside: Script, relative_checkpoint: Path, tmp_path: Path
+) -> None:
     Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "x.jpg")
-    done = script_inside("predict.py", "x.jpg", "--checkpoint", relative_checkpoint)
-    assert "of the farthest" in done.stdout
-    assert 0.9 < np.load(tmp_path / "predictions" / "x_depth.npy").max() <= 1
-    assert 0.9 < np.asarray(Image.open(tmp_path / "predictions" / "x_depth.png")).max() / 65535 <= 1
+    for typed, scale_m in (((), 0), (("--pointcloud",), 10), (("--pointcloud", "--scale-m", 3), 3)):
+        done = script_inside("predict.py", "x.jpg", "--checkpoint", relative_checkpoint, *typed, "--out", f"{scale_m}")
+        out = tmp_path / f"{scale_m}"
+        assert "(Eigen, median-scaled): d1 0.8" in done.stdout and "of the farthest" in done.stdout
+        assert ("point cloud" in done.stdout) == bool(scale_m)
+        shares = np.load(out / "x_depth.npy")
+        assert 0.9 < shares.max() <= 1
+        assert np.asarray(Image.open(out / "x_depth.png")).max() == np.rint(shares.max() * 65535)
+        if scale_m:
+            assert f"farthest point put at {scale_m} m by --scale-m" in done.stdout
+            depths_m = -trimesh.load(out / "x_cloud.ply").vertices[:, 2]
+            assert depths_m.max() == pytest.approx(scale_m * shares.max(), rel=0.1)  # edges are left out
+            assert depths_m.min() == pytest.approx(scale_m * shares.min(), rel=0.1)
 
 
 def test_a_webcam_is_recorded_for_the_given_time(

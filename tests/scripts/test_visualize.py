@@ -23,7 +23,7 @@ def test_frames_of_nyu(script_inside: Script, nyu_folder: Path, tmp_path: Path) 
     camera = NYU_INTRINSICS.resized(128, 96)
     matrix_by_columns = [camera.fx_px, 0, 0, 0, camera.fy_px, 0, camera.cx_px + 0.5, camera.cy_px + 0.5, 1]
     assert np.allclose(values["/world/truth/camera", "Pinhole:image_from_camera", 1], matrix_by_columns)
-    stored = values["/world/truth/camera/depth", "DepthImage:buffer", 1].astype(np.uint8).view(np.float32).ravel()
+    stored = stored_depth(values, "truth", 1)
     known = stored > 0
     assert 0.7 < known.mean() < 0.95  # NYU's in-painted border is not shown as measured
     assert np.allclose(stored[known], wavy_frame(101)[1].ravel()[known], atol=0.001)
@@ -43,7 +43,36 @@ def test_photos_with_one_bad_file(script_inside: Script, tmp_path: Path) -> None
     assert values["/world/prediction/camera", "Pinhole:image_from_camera", 1][0, 0] == pytest.approx(512)
 
 
-def test_mistakes_are_one_line(script_inside: Script, relative_checkpoint: Path, tmp_path: Path) -> None:
+def stored_depth(values: dict[tuple[str, str, int], np.ndarray], name: str, step: int = 0) -> np.ndarray:
+    buffer = values[f"/world/{name}/camera/depth", "DepthImage:buffer", step]
+    return buffer.astype(np.uint8).view(np.float32).ravel()
+
+
+@pytest.mark.parametrize(
+    ("typed", "scale"),
+    [
+        (["--data", "nyu", "--limit", 1], "the truth's"),
+        (["--data", "nyu", "--limit", 1, "--scale-m", 3], "3 m by --scale-m"),
+        (["a.jpg"], "10 m by --scale-m"),
+    ],
+)
+def test_a_relative_network_is_shown_at_a_scale_that_is_said(
+    script_inside: Script, relative_checkpoint: Path, nyu_folder: Path, tmp_path: Path, typed: list, scale: str
+) -> None:
+    Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "a.jpg")
+    folder = ["--data-dir", nyu_folder] if "nyu" in typed else []
+    done = script_inside("visualize.py", relative_checkpoint, *typed, *folder)
+    values = read_recording(tmp_path / "visualization.rrd")
+    expected_m = np.nanmax(stored_depth(values, "truth")) if scale == "the truth's" else float(scale.split()[0])
+    assert np.nanmax(stored_depth(values, "prediction")) == pytest.approx(expected_m, rel=0.1)
+    label = values["/world/prediction/label", "Points3D:labels", 0].tolist()[0]
+    for text in (done.stdout, str(values["/about", "TextDocument:text", 0]), label):
+        assert f"farthest point put at {scale}" in text
+    if folder:
+        assert values["/world/truth/label", "Points3D:labels", 0].tolist() == ["truth"]
+
+
+def test_mistakes_are_one_line(script_inside: Script, tmp_path: Path) -> None:
     (tmp_path / "video.mp4").touch()
     (tmp_path / "bad.jpg").write_text("hello")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -52,7 +81,7 @@ def test_mistakes_are_one_line(script_inside: Script, relative_checkpoint: Path,
             (("video.mp4",), "video.mp4: got a video or webcam"),
             (("0",), "0: got a video or webcam"),
             (("bad.jpg",), "visualization.rrd: not written"),
-            ((relative_checkpoint, "--data", "rooms"), "predicts relative depth"),
+            (("bad.jpg", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
             (("bad.jpg", "--web", "--port", port - 1), f"port {port}: Address already in use"),
         ):
             error = script_inside("visualize.py", *arguments, status=2).stderr.splitlines()[-1]
