@@ -163,8 +163,8 @@ REPORT = """## Figures
 `{command}`
 
 Scored on {frames} without flip averaging; networks of the relative target raw, as the original scored its own.
-The weights are those of the epoch that was best on the validation scenes, of lr-2e-3-swa the averaged ones. One run each,
-seed {seed}; scored on {machine}. The mean map is that of {mean_map} training frames.
+The weights are those of the epoch that was best on the validation scenes, of lr-2e-3-swa the averaged ones.
+One run each, seed {seed}; scored on {machine}. The mean map is that of {mean_map} training frames.
 
 {sections}
 """

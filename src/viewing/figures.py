@@ -89,7 +89,7 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _set_titles(grid.flat[: len(charts)], list(charts))
+    _set_titles(list(grid.flat)[: len(charts)], list(charts))
     for unused in grid.flat[len(charts) :]:
         unused.set_axis_off()
     grid.flat[0].legend(fontsize=8)
