@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import PHOTO, Script, SmallDisk, Trained, wavy_frame, write_depth
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.cli.resume import make_run_folder, script_command
 from src.estimator import DepthEstimator
@@ -34,6 +35,10 @@ def test_a_run_writes_its_files(trained: Trained) -> None:
     for name in ("samples.png", "evaluation-nyu-test.png"):
         Image.open(trained.run / name).verify()
     assert [line["epoch"] for line in history(trained.run)] == [1, 2]
+    tags = EventAccumulator(str(trained.run)).Reload().Tags()
+    measures = {f"{split}/{name}" for split in ("train", "val") for name in ("loss", "ssim", "rmse_m", "d1")}
+    assert measures | {"train/lr", "train/grad_norm", "train/images_per_s"} <= {*tags["scalars"]}
+    assert tags["images"] == ["samples"]
     assert len((trained.run / "evaluation-nyu-test.csv").read_text().splitlines()) == 4
     result = json.loads((trained.run / "evaluation-nyu-test.json").read_text())
     assert (result["count"], result["data"], result["split"], result["precision"]) == (3, "nyu", "test", "float32")
@@ -68,6 +73,17 @@ def test_a_run_resumes_with_its_own_options_although_its_newest_state_is_damaged
     assert resumed["about"]["options"]["clip"] == 0.7
     assert all(torch.equal(value, resumed["network"][key]) for key, value in first["network"].items())
     assert "no optimiser state" in script_inside("train.py", "--resume", finished_run / "best.pt", status=2).stderr
+
+
+def test_a_run_stops_early_and_may_go_on_with_more_patience(script_inside: Script, trained: Trained) -> None:
+    # At a rate of nearly 0, only the norms' statistics change.
+    options = ("--data-dir", trained.nyu, "--limit", 2, "--batch-size", 2, "--lr", 1e-12, "--ema", 0, "--out", "run")
+    done = script_inside("train.py", *options, "--epochs", 40, "--patience", 2)
+    assert "stopped early: in 2 epochs" in done.stdout
+    losses = [line["val_loss"] for line in history(Path("run"))]
+    assert min(losses[-2:]) >= losses[-3] - 1e-3
+    script_inside("train.py", "--resume", "run", "--patience", 3)
+    assert len(history(Path("run"))) > len(losses)
 
 
 def test_options_of_older_versions_are_dropped_when_a_run_resumes(script_inside: Script, finished_run: Path) -> None:
