@@ -99,9 +99,10 @@ class DepthEstimator:
         return read(photo, fov_deg).camera
 
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
-        """Estimate one photo's depth in `unit`, without `scale_m`: (H, W), or of `size_px`."""
+        """Estimate one photo's depth in `unit`, without `scale_m`: (H, W), or of `size_px`; never below 0."""
         image, scale = network_input(photo.image, photo.camera)
-        depth = predict(self.network, image.to(self.precision.device), self.precision)[0, 0].cpu().numpy()
+        output = predict(self.network, image.to(self.precision.device), self.precision)[0, 0]
+        depth = output.clamp(min=0).cpu().numpy()  # without an activation, an output may be negative
         factor = self.unit_m * scale if self.unit_m else 1 / max(float(depth.max()), 1e-6)
         width_px, height_px = size_px or (photo.camera.width_px, photo.camera.height_px)
         return enlarge_depth(depth * np.float32(factor), width_px, height_px)

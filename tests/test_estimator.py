@@ -15,6 +15,7 @@ from src.data.batches import make_sample
 from src.data.csv_rows import Row
 from src.data.listing import ListedPairs
 from src.estimator import DepthEstimator, read
+from src.network.depthnet import ACTIVATIONS
 
 
 @pytest.mark.parametrize("page", ["README.md", "src/viewing/README.md"])
@@ -44,6 +45,13 @@ def test_paths_images_arrays_and_batches_give_the_same_depth(estimator: DepthEst
     small = estimator(pixels, size_px=(56, 48))
     assert small.shape == (48, 56)
     assert np.median(small) == pytest.approx(np.median(depth_m), rel=0.05)
+
+
+def test_depth_is_not_negative_though_the_output_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = DepthEstimator(device="cpu")
+    assert estimator.network.activation is ACTIVATIONS["relu6"]
+    monkeypatch.setattr(estimator.network, "activation", lambda output: output - 0.3)
+    assert estimator(PHOTO).min() == 0 < estimator(PHOTO).max()
 
 
 def test_the_angle_of_view_sets_the_camera_and_the_depth(estimator: DepthEstimator) -> None:
