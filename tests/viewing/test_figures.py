@@ -33,6 +33,26 @@ def test_figures_with_several_panels(tmp_path: Path) -> None:
     assert count_colours(path) > 50
 
 
+def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In figures of 4:3, portrait and 16:9 frames, also predictions of 56x56; and no panel is much narrower."""
+    shapes = [(60, 80), (80, 60), (45, 80)]
+    frames = [
+        (np.resize(IMAGE, (*shape, 3)), np.resize(DEPTH_M, shape), np.resize(DEPTH_M, (56, 56))) for shape in shapes
+    ]
+    drawn = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    figures.draw_strip([figures.Comparison("a", *frame) for frame in frames], tmp_path)
+    figures.draw_contact_sheet([("a", image, truth) for image, truth, _ in frames], tmp_path)
+    figures.draw_models(["a"], [(image, truth, [prediction]) for image, truth, prediction in frames], tmp_path)
+    figures.draw_depth(frames[1][1], tmp_path, photo=frames[1][0])
+    for figure, (rows, columns) in zip(drawn, [(shapes, 4), (shapes, 2), (shapes, 3), (shapes[1:2], 2)], strict=True):
+        figure.draw_without_rendering()
+        panels = [axes.get_window_extent() for axes in figure.axes if axes.images]
+        aspects = np.repeat([height / width for height, width in rows], columns)
+        np.testing.assert_allclose([panel.height / panel.width for panel in panels], aspects, rtol=1e-3)
+        assert min(panel.width for panel in panels) > 0.85 * max(panel.width for panel in panels)
+
+
 @pytest.mark.parametrize("shape", [(80, 60), (30, 300), (3000, 4000)])
 def test_one_depth_map_of_any_shape_and_size(tmp_path: Path, shape: tuple[int, int]) -> None:
     depth_m = np.resize(DEPTH_M, shape)
