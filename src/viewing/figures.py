@@ -74,6 +74,27 @@ def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: P
     _save(figure, path)
 
 
+def draw_augmentation(
+    frames: Sequence[tuple[str, Sequence[tuple[RGBImage, DepthMap]]]], path: Path, *, aspect: float
+) -> None:
+    """Draw photo and depth of each frame before the augmentation and after it, all of one frame on one scale.
+
+    Each of `frames` is a name and its versions, the first without augmentation; `aspect` is width / height.
+    """
+    versions = len(frames[0][1])
+    figure, grid = _make_panels(np.full((len(frames), 2 * versions), 1 / aspect), 1.65)
+    for row, (name, pictures) in zip(grid, frames, strict=True):
+        vmax = max(float(np.percentile(depth_m, 99.5)) for _, depth_m in pictures)
+        row[0].set_ylabel("\n".join(Path(name).parts[-2:]), fontsize=6)
+        for axes, (image, depth_m) in zip(row.reshape(-1, 2), pictures, strict=True):
+            axes[0].imshow(image, aspect="auto")
+            depth_image = _show_depth(axes[1], _mask_unknown(depth_m), vmax)
+        _add_colour_bar(depth_image, list(row), "m")
+    names = ("before", *(f"epoch {number}" for number in range(1, versions)))
+    _set_titles(grid[0], [title for name in names for title in (name, "depth")])
+    _save(figure, path)
+
+
 def draw_models(
     names: Sequence[str], frames: Sequence[tuple[RGBImage, DepthMap, Sequence[DepthMap]]], path: Path, unit: str = "m"
 ) -> None:

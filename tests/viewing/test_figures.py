@@ -45,7 +45,11 @@ def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: py
     figures.draw_contact_sheet([("a", image, truth) for image, truth, _ in frames], tmp_path)
     figures.draw_models(["a"], [(image, truth, [prediction]) for image, truth, prediction in frames], tmp_path)
     figures.draw_depth(frames[1][1], tmp_path, photo=frames[1][0])
-    for figure, (rows, columns) in zip(drawn, [(shapes, 4), (shapes, 2), (shapes, 3), (shapes[1:2], 2)], strict=True):
+    figures.draw_augmentation(
+        [("a", [(IMAGE[:, :60], frames[0][2])] * 2)], tmp_path, aspect=16 / 9
+    )  # stored as squares
+    grids = [(shapes, 4), (shapes, 2), (shapes, 3), (shapes[1:2], 2), ([(9, 16)], 4)]
+    for figure, (rows, columns) in zip(drawn, grids, strict=True):
         figure.draw_without_rendering()
         panels = [axes.get_window_extent() for axes in figure.axes if axes.images]
         aspects = np.repeat([height / width for height, width in rows], columns)
