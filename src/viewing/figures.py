@@ -212,5 +212,6 @@ def _set_titles(row: Sequence[Axes], titles: Sequence[str]) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    kind = "jpeg" if path.suffix.lower() in (".jpg", ".jpeg") else "png"
     with whole_file(path) as unfinished:
-        figure.savefig(unfinished, dpi=110, format="png", bbox_inches="tight")
+        figure.savefig(unfinished, dpi=110, format=kind, bbox_inches="tight")

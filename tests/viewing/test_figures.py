@@ -29,6 +29,9 @@ def test_figures_with_several_panels(tmp_path: Path) -> None:
         assert count_colours(path) > 100
     figures.draw_models(["a", "b"], [(IMAGE, HOLED_M, [DEPTH_M[::2, ::2]] * 2)], path)
     assert count_colours(path) > 100
+    assert Image.open(path).format == "PNG"
+    figures.draw_models(["a"], [(IMAGE, HOLED_M, [DEPTH_M])], path.with_suffix(".jpg"))
+    assert Image.open(path.with_suffix(".jpg")).format == "JPEG"
     figures.draw_curves({"loss": CURVES, "RMSE (m)": CURVES[:1]}, path)
     assert count_colours(path) > 50
 
