@@ -1,4 +1,4 @@
-"""Print what the loader reads: counts, encodings, depths in metres, problems; and draw a contact sheet.
+"""Print what the loader reads: counts, encodings, depths in metres, problems; draw frames and their augmentation.
 
 python scripts/inspect_data.py --data nyu --data-dir path/to/nyu
 """
@@ -11,6 +11,7 @@ if __name__ == "__main__":
     parse_inspection(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -18,13 +19,17 @@ from tqdm import tqdm
 from src.choices import SPLITS
 from src.cli.data import announce, bar_options, open_data
 from src.conventions import Pairs, UserError
+from src.data.augment import Augmentation
+from src.data.examples import augmented_examples
 from src.data.listing import evenly_spaced
 from src.data.survey import Survey, survey
-from src.viewing.figures import draw_contact_sheet
+from src.viewing.figures import draw_augmentation, draw_contact_sheet
 
 PROBLEMS_SHOWN = 10
 SCENES_SHOWN = 5
 FRAMES_SHOWN = 24
+AUGMENTED_SHOWN = 4
+EPOCHS_SHOWN = 3
 
 
 def main() -> None:
@@ -44,11 +49,25 @@ def main() -> None:
         print(format_survey(split, found, None if options.all_scenes else SCENES_SHOWN))
         broken += len(found.problems)
         shown += sample_frames(pairs, FRAMES_SHOWN // len(SPLITS))
+        if split == "train":
+            show_augmentation(pairs, options.max_depth, options.out.with_name(f"{options.out.stem}-augmentation.png"))
     if shown:
         draw_contact_sheet(shown, options.out)
         print(f"\ncontact sheet  {options.out}")
     if broken:
         raise UserError(f"{broken} problems, named above. Fix or remove those files.")
+
+
+def show_augmentation(pairs: Pairs, max_depth_m: float, path: Path) -> None:
+    """Draw some training frames before and after the augmentation, all of its parts at their full ranges."""
+    limits = {"count": AUGMENTED_SHOWN, "epochs": EPOCHS_SHOWN, "max_depth_m": max_depth_m}
+    try:
+        examples, aspect = augmented_examples(pairs, Augmentation(), **limits)
+    except UserError as error:
+        print(f"  augmentation    not drawn: {error}")
+        return
+    draw_augmentation(examples, path, aspect=aspect)
+    print(f"  augmentation    {path}")
 
 
 def format_survey(split: str, found: Survey, scenes_shown: int | None) -> str:

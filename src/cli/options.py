@@ -235,7 +235,8 @@ def parse_inspection(description: str | None, words: Words = None) -> Namespace:
     parser = Parser(description)
     add_data_options(parser, trains=True)
     parser.add_argument("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help="farther depth is invalid")
-    parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help="the contact sheet")
+    help_ = "the contact sheet; the augmentation is drawn beside it, in a file that ends in -augmentation.png"
+    parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help=help_)
     parser.add_argument("--all-scenes", action="store_true", help="list every scene, not only the largest")
     return parser.parse_args(words)
 

@@ -11,7 +11,7 @@ from src.choices import ROOMS, SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Pairs, UserError
 from src.data.csv_rows import Row, read_rows, split_by_scene
 from src.data.folder_rows import is_paired_folder, read_folder
-from src.data.listing import FirstPairs, ListedPairs
+from src.data.listing import ListedPairs, Subset
 from src.data.nyu import find_nyu, locate_nyu, open_nyu
 from src.data.packed import TRAINING_SIZES
 from src.rooms.rooms import RoomPairs
@@ -67,7 +67,7 @@ class Data:
         if not len(pairs):
             advice = f"Raise --validation above {self.validation}" if split == "val" else "Add frames"
             raise UserError(f"--data {self.kind}: the {split} split is empty. {advice}.")
-        return FirstPairs(pairs, limit) if limit else pairs
+        return Subset(pairs, range(min(limit, len(pairs)))) if limit else pairs
 
     def _open(self, split: str) -> Pairs:
         if self.kind == "rooms" or self.root is None:

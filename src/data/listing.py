@@ -210,20 +210,24 @@ def _digest(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()
 
 
-class FirstPairs:
-    """The first frames of a source, for a quick try."""
+class Subset:
+    """Some frames of a source, in the order of `rows`."""
 
-    def __init__(self, pairs: Pairs, count: int) -> None:
-        self.pairs = pairs
-        self.names, self.scenes = pairs.names[:count], pairs.scenes[:count]
-        self.fingerprint, self.identity = f"{pairs.fingerprint}[:{count}]", f"{pairs.identity}[:{count}]"
-        self.encoding, self.cameras, self.summary = pairs.encoding, pairs.cameras, pairs.summary
+    def __init__(self, pairs: Pairs, rows: Sequence[int]) -> None:
+        self.pairs, self.rows = pairs, rows
+        self.names, self.scenes = ([values[row] for row in rows] for values in (pairs.names, pairs.scenes))
+        self.fingerprint, self.identity = f"{pairs.fingerprint}{rows}", f"{pairs.identity}{rows}"
+        self.cameras, self.summary = pairs.cameras, pairs.summary
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Frame:
-        return self.pairs[index]
+        return self.pairs[self.rows[index]]
+
+    def encoding(self, index: int) -> str:
+        """Describe how the depth of one frame is stored."""
+        return self.pairs.encoding(self.rows[index])
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:

@@ -43,8 +43,7 @@ class Curve(NamedTuple):
 
 def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> None:
     """Draw photo, truth, prediction and absolute error, a row per frame; truth and prediction share a scale."""
-    figure = Figure((11.0, 0.35 + 2.25 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), 4, squeeze=False, subplot_kw=NO_TICKS)
+    figure, grid = _make_panels([[_aspect(row.image)] * 4 for row in rows], 2.4)
     for row, axes in zip(rows, grid, strict=True):
         prediction = _resize_nearest(row.prediction, row.truth.shape)
         error = np.where(row.truth > 0, np.abs(prediction - row.truth), np.nan)
@@ -60,9 +59,9 @@ def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> No
 
 def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: Path) -> None:
     """Draw many frames, (title, image, depth_m) each, photo beside depth, all on one scale in metres."""
-    columns, rows = 4, -(-len(frames) // 4)
-    figure = Figure((3.4 * columns, 0.3 + 1.55 * rows), layout="constrained")
-    grid = figure.subplots(rows, 2 * columns, squeeze=False, subplot_kw=NO_TICKS)
+    aspects = [_aspect(image) for _, image, _ in frames]
+    aspects += aspects[-1:] * (-len(frames) % 4)
+    figure, grid = _make_panels(np.repeat(aspects, 2).reshape(-1, 8), 1.65)
     pairs = grid.reshape(-1, 2)
     vmax = float(np.percentile(np.concatenate([depth_m[::8, ::8].ravel() for _, _, depth_m in frames]), 99))
     for axes, (title, image, depth_m) in zip(pairs, frames, strict=False):
@@ -72,6 +71,27 @@ def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: P
     for unused in pairs[len(frames) :].flat:
         unused.set_axis_off()
     _add_colour_bar(depth_image, list(grid.flat), "m")
+    _save(figure, path)
+
+
+def draw_augmentation(
+    frames: Sequence[tuple[str, Sequence[tuple[RGBImage, DepthMap]]]], path: Path, *, aspect: float
+) -> None:
+    """Draw photo and depth of each frame before the augmentation and after it, all of one frame on one scale.
+
+    Each of `frames` is a name and its versions, the first without augmentation; `aspect` is width / height.
+    """
+    versions = len(frames[0][1])
+    figure, grid = _make_panels(np.full((len(frames), 2 * versions), 1 / aspect), 1.65)
+    for row, (name, pictures) in zip(grid, frames, strict=True):
+        vmax = max(float(np.percentile(depth_m, 99.5)) for _, depth_m in pictures)
+        row[0].set_ylabel("\n".join(Path(name).parts[-2:]), fontsize=6)
+        for axes, (image, depth_m) in zip(row.reshape(-1, 2), pictures, strict=True):
+            axes[0].imshow(image, aspect="auto")
+            depth_image = _show_depth(axes[1], _mask_unknown(depth_m), vmax)
+        _add_colour_bar(depth_image, list(row), "m")
+    names = ("before", *(f"epoch {number}" for number in range(1, versions)))
+    _set_titles(grid[0], [title for name in names for title in (name, "depth")])
     _save(figure, path)
 
 
@@ -98,12 +118,10 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
 
 def draw_depth(depth: DepthMap, path: Path, *, photo: RGBImage | None = None, unit: str = "m") -> None:
     """Draw one depth map, (H, W), with its scale; beside its photo, (H, W, 3), if given."""
-    columns, width_inch, height_inch = (1, 8.0, 7.0) if photo is None else (2, 12.0, 5.6)
-    figure = Figure((width_inch, height_inch * depth.shape[0] / depth.shape[1]), layout="constrained")
-    row = figure.subplots(1, columns, squeeze=False, subplot_kw=NO_TICKS)[0]
+    figure, (row,) = _make_panels([[_aspect(depth)] * (1 if photo is None else 2)], 7.0 if photo is None else 5.6)
     if photo is not None:
-        row[0].imshow(_preview(photo))
-    _add_colour_bar(_show_depth(row[-1], _preview(depth), scale_max(depth), aspect="equal"), row[-1], unit)
+        row[0].imshow(_preview(photo), aspect="auto")
+    _add_colour_bar(_show_depth(row[-1], _preview(depth), scale_max(depth)), row[-1], unit)
     _save(figure, path)
 
 
@@ -129,6 +147,25 @@ def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> RGBImage:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def _make_panels(aspects: Any, width_inch: float) -> tuple[Figure, NDArray[Any]]:
+    """Make a grid of panels without ticks; each has its `aspects`, (rows, columns), height / width of its photo.
+
+    Pictures fill their panels, so that a prediction of 56x56 has its photo's aspect.
+    """
+    rows, columns = np.shape(aspects)
+    heights = np.clip(np.max(aspects, axis=1), 0.2, 1.5)  # panels beyond that become narrower, or leave a gap
+    size = width_inch * columns + 1.3, width_inch * heights.sum() + 0.2 * rows + 0.3
+    figure = Figure(size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, height_ratios=heights, subplot_kw=NO_TICKS)
+    for axes, aspect in zip(grid.flat, np.ravel(aspects), strict=True):
+        axes.set_box_aspect(aspect)
+    return figure, grid
+
+
+def _aspect(picture: NDArray[Any]) -> float:
+    return picture.shape[0] / picture.shape[1]
+
+
 def _mask_unknown(depth: DepthMap) -> DepthMap:
     return np.where(depth > 0, depth, np.nan)
 
@@ -146,12 +183,13 @@ def _resize_nearest(depth: DepthMap, shape: tuple[int, ...]) -> DepthMap:
     return depth[rows[:, None], columns]
 
 
-def _show_depth(axes: Axes, depth: DepthMap, vmax: float, cmap: Any = DEPTH_COLOURS, aspect: Any = "auto") -> AxesImage:
-    return axes.imshow(depth, cmap=cmap, vmin=0, vmax=vmax, aspect=aspect)
+def _show_depth(axes: Axes, depth: DepthMap, vmax: float, cmap: Any = DEPTH_COLOURS) -> AxesImage:
+    return axes.imshow(depth, cmap=cmap, vmin=0, vmax=vmax, aspect="auto")
 
 
 def _add_colour_bar(image: AxesImage, axes: Axes | list[Axes], unit: str) -> None:
-    bar = image.figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05)
+    ratio = 20 * max(1, image.axes.get_box_aspect() or 1)  # wide enough to be as high as a portrait
+    bar = image.figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=ratio)
     bar.ax.tick_params(labelsize=7)
     bar.ax.set_title(unit, fontsize=8)
 
@@ -162,5 +200,6 @@ def _set_titles(row: Sequence[Axes], titles: Sequence[str]) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    kind = "jpeg" if path.suffix.lower() in (".jpg", ".jpeg") else "png"
     with whole_file(path) as unfinished:
-        figure.savefig(unfinished, dpi=110, format="png")
+        figure.savefig(unfinished, dpi=110, format=kind, bbox_inches="tight")

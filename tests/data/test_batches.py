@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, make_nyu
@@ -11,6 +12,8 @@ from src.conventions import Batch, UserError
 from src.data.allowance import Allowance
 from src.data.augment import Augmentation, augment
 from src.data.batches import TrainingBatches, ValidationBatches, evaluation_samples, small_truth
+from src.data.examples import augmented_examples
+from src.data.frame import shrink_image
 from src.data.nyu import open_nyu
 from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Packed, pack
 
@@ -53,6 +56,24 @@ def test_seed_and_epoch_determine_every_draw(packed: Packed) -> None:
             assert_equal(batch, expected)
     for other in (batches(packed).epoch(4), batches(packed, seed=1).epoch(3)):
         assert not torch.equal(first[0].image, next(other).image)
+
+
+def test_examples_show_each_frame_before_and_after(nyu_folder: Path) -> None:
+    pairs = open_nyu(nyu_folder / "nyu_data", "train", validation=0)
+    frames = [pairs[row] for row in (0, 5, 17)]
+    (nyu_folder / "nyu_data" / pairs.names[11]).write_bytes(b"no")
+    flip = Augmentation.none()._replace(flip=0.5)
+    examples, aspect = augmented_examples(pairs, flip, count=4, epochs=3, max_depth_m=10)
+    assert (aspect, [name for name, _ in examples]) == (128 / 96, [pairs.names[row] for row in (0, 5, 17)])
+    mirrored = []
+    for frame, (_, ((image, depth_m), *changed)) in zip(frames, examples, strict=True):
+        assert np.abs(shrink_image(frame.image, 224).astype(int) - image).max() < 20
+        for other, other_m in changed:
+            mirrored.append(np.abs(other.astype(int) - image).max() > 1)
+            step = -1 if mirrored[-1] else 1
+            np.testing.assert_allclose(other[:, ::step].astype(int), image, atol=1)
+            np.testing.assert_allclose(other_m[:, ::step], depth_m, atol=1e-3)
+    assert 0 < sum(mirrored) < len(mirrored) == 9
 
 
 def test_batches_of_one_epoch_are_augmented_differently(packed: Packed) -> None:

@@ -14,7 +14,7 @@ from src.conventions import UserError
 from src.data.allowance import Allowance, allowed_bad
 from src.data.csv_rows import LONGEST_LINE, Row, read_rows, split_by_scene
 from src.data.images import TURNS
-from src.data.listing import FirstPairs, ListedPairs, UnsafePath
+from src.data.listing import ListedPairs, Subset, UnsafePath
 
 SIZE = 48, 64
 
@@ -203,13 +203,15 @@ def test_the_fingerprint_depends_on_every_file(tmp_path: Path, monkeypatch: pyte
     assert len(fingerprints) == 1 + 2 * 12
 
 
-def test_first_pairs_are_the_first(tmp_path: Path) -> None:
+def test_a_subset_has_the_chosen_frames(tmp_path: Path) -> None:
     pairs = listed(write_pairs(tmp_path, 3), tmp_path)
-    first = FirstPairs(pairs, 2)
-    assert (len(first), first.names, first.scenes) == (2, ["0.png", "1.png"], ["scene0", "scene1"])
-    assert first.fingerprint not in (pairs.fingerprint, FirstPairs(pairs, 1).fingerprint)
-    assert first.identity != pairs.identity
-    np.testing.assert_array_equal(first[1].depth_m, pairs[1].depth_m)
+    subset = Subset(pairs, [0, 2])
+    assert (len(subset), subset.names, subset.scenes) == (2, ["0.png", "2.png"], ["scene0", "scene2"])
+    assert subset.fingerprint not in (pairs.fingerprint, Subset(pairs, [0]).fingerprint)
+    assert subset.identity not in (pairs.identity, Subset(pairs, [0]).identity)
+    np.testing.assert_array_equal(subset[1].depth_m, pairs[2].depth_m)
+    with pytest.raises(IndexError):
+        subset[2]
 
 
 def test_a_file_outside_of_the_root_is_refused(tmp_path: Path) -> None:

@@ -27,8 +27,33 @@ def test_figures_with_several_panels(tmp_path: Path) -> None:
     for count in (1, 5):
         figures.draw_contact_sheet([("a room", IMAGE, HOLED_M)] * count, path)
         assert count_colours(path) > 100
+    assert Image.open(path).format == "PNG"
+    figures.draw_contact_sheet([("a room", IMAGE, HOLED_M)], path.with_suffix(".jpg"))
+    assert Image.open(path.with_suffix(".jpg")).format == "JPEG"
     figures.draw_curves({"loss": CURVES, "RMSE (m)": CURVES[:1]}, path)
     assert count_colours(path) > 50
+
+
+def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In figures of 4:3, portrait and 16:9 frames, also predictions of 56x56; and no panel is much narrower."""
+    shapes = [(60, 80), (80, 60), (45, 80)]
+    frames = [
+        (np.resize(IMAGE, (*shape, 3)), np.resize(DEPTH_M, shape), np.resize(DEPTH_M, (56, 56))) for shape in shapes
+    ]
+    drawn = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
+    figures.draw_strip([figures.Comparison("a", *frame) for frame in frames], tmp_path)
+    figures.draw_contact_sheet([("a", image, truth) for image, truth, _ in frames], tmp_path)
+    figures.draw_depth(frames[1][1], tmp_path, photo=frames[1][0])
+    squares = [(IMAGE[:, :60], frames[0][2])] * 2  # as packed frames are
+    figures.draw_augmentation([("a", squares)], tmp_path, aspect=16 / 9)
+    grids = [(shapes, 4), (shapes, 2), (shapes[1:2], 2), ([(9, 16)], 4)]
+    for figure, (rows, columns) in zip(drawn, grids, strict=True):
+        figure.draw_without_rendering()
+        panels = [axes.get_window_extent() for axes in figure.axes if axes.images]
+        aspects = np.repeat([height / width for height, width in rows], columns)
+        np.testing.assert_allclose([panel.height / panel.width for panel in panels], aspects, rtol=1e-3)
+        assert min(panel.width for panel in panels) > 0.85 * max(panel.width for panel in panels)
 
 
 @pytest.mark.parametrize("shape", [(80, 60), (30, 300), (3000, 4000)])
