@@ -159,6 +159,7 @@ def test_outside_kaggle_the_notebooks_own_repository_is_used(tmp_path: Path, mon
 def test_look_runs(nyu_folder: Path, tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**offline, **LOCAL_KERNEL}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # which the scripts set for themselves
     for name in ("src", "scripts", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
     notebook = with_parameters("look.ipynb", TINY_LOOK.format(nyu=nyu_folder))

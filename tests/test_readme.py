@@ -13,7 +13,7 @@ from torch.distributed.run import get_args_parser
 from src.cli.options import parse_benchmark, parse_page, parse_sweep, training_parser
 from src.network import SHIPPED
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *sorted(ROOT.glob("src/*/README.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md")), *sorted(ROOT.glob("*/*/README.md"))]
 README = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 COMMANDS = sorted(
     {

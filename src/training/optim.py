@@ -19,7 +19,7 @@ def make_optimizer(
     """Make Adan or AdamW, with weight decay on kernels only and a separate learning rate for the encoder.
 
     adan-pytorch 0.1.0 differs from the paper: its betas are one minus the paper's, and its first step only fills the
-    state, yet counts for bias correction.
+    state, yet counts for bias correction. `configs/original/README.md` compares it with the original's.
 
     **Source**: Xie et al. 2022, arXiv 2208.06677; Loshchilov and Hutter 2017, arXiv 1711.05101.
     **Differs**: the original project trained with pytorch-optimizer 2.9.1, and decayed all parameters.
