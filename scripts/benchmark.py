@@ -1,9 +1,8 @@
-"""Time our training loop and a straightforward one alternately, on the same network and files.
+"""Measure speed side by side in one run: training, inference against other networks, the rendering of rooms.
 
-    python scripts/benchmark.py
+    python scripts/benchmark.py infer
 
-The straightforward loop decodes files at every step, uses torch's default memory format and allocator, and runs the
-three decoders one after the other. Each measurement is a process of its own.
+Ratios are medians of the ratios within each round, so that a busy machine changes them little.
 """
 
 from _root import run
@@ -13,39 +12,78 @@ from src.cli.options import parse_benchmark
 if __name__ == "__main__":
     parse_benchmark(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
-import statistics
-import tempfile
+import json
+from argparse import Namespace
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from src.cli.speed import rooms_per_s, time_our_loop, time_plain_loop, write_rooms
-from src.conventions import IMAGE_SIZE_PX
+from src.benchmarks.inference import measure_inference, median_ratio
+from src.benchmarks.training import rooms_per_s, time_original_recipe, time_our_loop
+from src.files import whole_file
 from src.training.engine import choose_precision
+from src.training.provenance import describe_machine
 
 
 def main() -> None:
     options = parse_benchmark(__doc__)
-    if options.rooms:
-        print(f"rooms  {rooms_per_s():.1f} pairs per second of one core, at {IMAGE_SIZE_PX}x{IMAGE_SIZE_PX}")
-        return
-    choose_precision("auto", "auto")  # a GPU that cannot be used is named here, not by each measurement
-    loops = {"ours": partial(time_our_loop, keep_memory=not options.default_allocator), "plain": time_plain_loop}
+    precision = choose_precision("auto", "auto")  # a GPU that cannot be used is named here, not by each measurement
+    rows = {"infer": infer, "train": train, "rooms": render}[options.what](options)
+    machine = describe_machine(precision.device, precision.name, 1)
+    print_table(rows)
+    print(f"\n{machine}")
+    if options.json:
+        with whole_file(options.json) as unfinished:
+            unfinished.write_text(json.dumps({"machine": machine, "rounds": options.rounds, "rows": rows}, indent=1))
+
+
+def infer(options: Namespace) -> list[dict[str, Any]]:
+    """Measure this network and its peers on the CPU, random weights, 224x224."""
+    rows = []
+    for cost in measure_inference(options.rounds, options.threads):
+        row: dict[str, Any] = {"network": cost.name, "form": cost.form}
+        for count in options.threads:
+            row[f"ms, {count} threads"] = round(cost.latency_ms[count], 2)
+            row[f"ratio, {count} threads"] = round(cost.ratio[count], 3)
+        row |= {"photos/s": round(cost.photos_per_s, 1), "memory MB": round(cost.memory_mb, 1)}
+        row |= {"file MB": round(cost.file_mb, 1), "M parameters": round(cost.parameters / 1e6, 2)}
+        rows.append(row | {"M MACs": round(cost.macs / 1e6)})
+    return rows
+
+
+def train(options: Namespace) -> list[dict[str, Any]]:
+    """Measure this loop and the original's recipe alternately, each in a process of its own."""
+    loops = {"ours": time_our_loop, "original's recipe": time_original_recipe}
     rates: dict[str, list[float]] = {name: [] for name in loops}
-    with tempfile.TemporaryDirectory() as folder:
-        write_rooms(Path(folder), count=(options.steps + 2) * options.batch_size)
-        for round_ in tqdm(range(options.rounds), desc="measuring", unit=" pair"):
-            for name in loops if round_ % 2 else reversed(loops):
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    measurement = process.submit(loops[name], Path(folder), options.steps, options.batch_size)
-                    rates[name].append(measurement.result())
-    ratios = [ours / plain for ours, plain in zip(rates["ours"], rates["plain"], strict=True)]
-    for name, values in rates.items():
-        print(f"{name:>6}  " + "  ".join(f"{rate:6.2f}" for rate in values) + "  training images/s")
-    print(" ratio  " + "  ".join(f"{ratio:6.2f}" for ratio in ratios) + f"  median {statistics.median(ratios):.2f}")
+    for round_ in tqdm(range(options.rounds), desc="measuring", unit=" round"):
+        for name in loops if round_ % 2 else reversed(loops):
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                rates[name].append(process.submit(loops[name], options.steps).result())
+    base = rates["original's recipe"]
+    return [
+        {
+            "loop": name,
+            "images/s": ", ".join(f"{rate:.2f}" for rate in values),
+            "ratio": round(median_ratio(values, base), 2),
+        }
+        for name, values in rates.items()
+    ]
+
+
+def render(options: Namespace) -> list[dict[str, Any]]:
+    """Measure how many rooms of 224x224 one core renders."""
+    return [{"rooms/s of one core": round(rooms_per_s(), 1)} for _ in range(options.rounds)]
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows with the same columns."""
+    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    print()
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

@@ -72,12 +72,12 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     precision = choose_precision(options.device, options.amp)
     units, loss = Units(options.target, options.max_depth), LOSSES[options.loss]
     frames = open_frames(options)
-    network = make_network(options, resumed=resumed is not None)
+    network = make_network(options, resumed)
     batches, validation = make_batches(options, frames, precision.device)
     network.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     distributed.share_statistics(network, precision.device)
     state = make_state(options, network, precision, len(batches))
-    facts = describe_run(options, batches.plan, precision)
+    facts = describe_run(options, network.architecture, batches.plan, precision)
     if resumed is not None:
         restore(state, resumed, facts)
     forward = distributed.share_gradients(network)

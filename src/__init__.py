@@ -3,6 +3,7 @@
 scripts, notebooks   parse, build, run, report
 -------------------  ------------------------------------------------------------------------
 src.cli              what scripts share: options, presets, data and networks, resume, the report
+src.benchmarks       speed, beside other networks and the original's recipe
 src.estimator        the public API: photo in, metres out
 -------------------  ------------------------------------------------------------------------
 src.network          photo -> depth: encoder, three BiFPN decoders, inception, output; weights

@@ -32,6 +32,8 @@ AUGMENTATIONS = ("flip", "zoom", "rotate", "light")
 WEIGHTS = ("raw", "ema", "swa")
 """The trained weights, their exponential moving average, their stochastic weight average."""
 
+EXPORTS = ("safetensors", "onnx")
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 AMP = ("auto", "off", "bf16", "fp16")
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from src.conventions import Intrinsics, UserError
 from src.data.batches import network_input
@@ -24,7 +25,7 @@ Picture = str | Path | Image.Image | NDArray[np.uint8]
 class DepthEstimator:
     """Estimate how far each pixel of a photo is, along the optical axis.
 
-        estimator = DepthEstimator()            # the weights that ship, or DepthEstimator("runs/…/best.pt")
+        estimator = DepthEstimator()            # the weights that ship, or DepthEstimator("best.pt"), ("best.onnx")
         depth_m = estimator("photo.jpg")        # (H, W) float32, metres
 
     Each photo is resized to the training camera's pixels per degree. Its angle of view is `fov_deg`, else from EXIF,
@@ -44,12 +45,25 @@ class DepthEstimator:
         device: str = "auto",
         amp: str = "off",
     ) -> None:
-        self.precision = choose_precision(device, amp)
-        content = checkpoint.load(Path(checkpoint_path or SHIPPED))
-        self.about: dict[str, Any] = content["about"]
-        state, self.weights = checkpoint.choose_weights(content, weights)
-        network = rebuild(self.about, state)
-        self.network = network.to(self.precision.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        path = Path(checkpoint_path or SHIPPED)
+        self.about: dict[str, Any]
+        self.network: nn.Module
+        if path.suffix == ".onnx":
+            from src.network.onnx_network import OnnxNetwork  # onnxruntime is needed for such files only
+
+            if device not in ("auto", "cpu") or amp not in ("auto", "off") or weights:
+                raise UserError(f"{path}: an ONNX file runs on the CPU as it is. Leave out --device, --amp, --weights.")
+            self.precision = choose_precision("cpu", "off")
+            self.network = OnnxNetwork(path).eval()
+            self.about = self.network.about
+            self.weights = self.about["weights"]
+        else:
+            self.precision = choose_precision(device, amp)
+            content = checkpoint.load(path)
+            self.about = content["about"]
+            state, self.weights = checkpoint.choose_weights(content, weights)
+            network = rebuild(self.about, state)
+            self.network = network.to(self.precision.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         shipped = "the weights that ship with the repository"
         self.name = f"{checkpoint_path} ({self.weights})" if checkpoint_path else shipped
         if scale_m is not None and self.unit_m:

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
-    {"cli"},
+    {"cli", "benchmarks"},
     {"estimator"},
     {"network", "rooms", "data", "training", "scoring", "viewing"},
     {"conventions", "choices", "files"},

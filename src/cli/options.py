@@ -8,6 +8,7 @@ from pathlib import Path
 from src.choices import (
     AUGMENTATIONS,
     EMBEDDED_ENCODER,
+    EXPORTS,
     LEAST_CHANGE,
     LOSSES,
     OPTIMIZERS,
@@ -222,11 +223,19 @@ def parse_export(description: str | None, words: Words = None) -> Namespace:
     add_max_bad_option(parser)
     add_split_option(parser)
     add_machine_options(parser)
-    parser.add_argument("--out", type=Path, metavar="PATH", help="the .safetensors; default: beside the checkpoint")
+    add = parser.add_argument_group("exported file").add_argument
+    add("--to", choices=EXPORTS, default="safetensors", help="safetensors: weights in half precision; onnx: a graph")
+    help_ = "quantise the graph; the ranges of its activations are measured on training frames"
+    add("--int8", action="store_true", help=help_)
+    add("--dynamic-batch", action="store_true", help="let the graph take any number of photos, not one")
+    add("--out", type=Path, metavar="PATH", help="default: beside the checkpoint")
+    for name in ("int8", "dynamic_batch"):
+        parser.refuse_idle(name, lambda typed: None if typed.to == "onnx" else "without --to onnx")
+    parser.refuse_idle("dynamic_batch", lambda typed: "with --int8" if typed.int8 else None)
     options = parser.parse_args(words)
-    options.out = options.out or options.checkpoint.with_suffix(".safetensors")
-    if options.out.suffix != ".safetensors":
-        parser.error(f"argument --out: got {options.out}, expected a name that ends in .safetensors")
+    options.out = options.out or options.checkpoint.with_suffix(f"{'.int8' if options.int8 else ''}.{options.to}")
+    if options.out.suffix != f".{options.to}":
+        parser.error(f"argument --out: got {options.out}, expected a name that ends in .{options.to}")
     return options
 
 
@@ -245,11 +254,13 @@ def parse_benchmark(description: str | None, words: Words = None) -> Namespace:
     """Parse benchmark.py's options."""
     parser = Parser(description)
     add = parser.add_argument
-    add("--rounds", type=COUNT, default=3, metavar="N", help="pairs of measurements")
-    add("--steps", type=COUNT, default=8, metavar="N", help="timed steps per measurement, after two of warm-up")
-    add("--batch-size", type=COUNT, default=16, metavar="N", help="frames per step")
-    add("--default-allocator", action="store_true", help="our loop without src/training/allocator.py")
-    add("--rooms", action="store_true", help="measure only how fast one core renders rooms at 224x224")
-    for name in ("rounds", "steps", "batch_size", "default_allocator"):
-        parser.refuse_idle(name, lambda typed: "with --rooms" if typed.rooms else None)
+    add("what", choices=("train", "infer", "rooms"), help="training, inference, or the rendering of rooms")
+    add("--rounds", type=COUNT, default=5, metavar="N", help="measurements of each")
+    add(
+        "--steps", type=COUNT, default=6, metavar="N", help="timed training steps per measurement, after two of warm-up"
+    )
+    add("--threads", type=COUNT, nargs="+", default=[1, 2], metavar="N", help="numbers of threads of the inference")
+    add("--json", type=Path, metavar="PATH", help="also write the result there")
+    parser.refuse_idle("steps", lambda typed: None if typed.what == "train" else f"with {typed.what}")
+    parser.refuse_idle("threads", lambda typed: None if typed.what == "infer" else f"with {typed.what}")
     return parser.parse_args(words)

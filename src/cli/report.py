@@ -68,7 +68,7 @@ def report(
         device=describe_device(precision.device),
         precision=precision.type_name,
         mean_map_frames=baseline.frames if baseline else 0,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        parameters=about.get("parameters") or sum(parameter.numel() for parameter in network.parameters()),
         revision=revision(),
         trained_revision=about["revision"],
     )

@@ -43,16 +43,18 @@ def open_frames(options: Namespace) -> Frames:
     return Frames(data, training, validation)
 
 
-def make_network(options: Namespace, *, resumed: bool) -> DepthNet:
+def make_network(options: Namespace, resumed: dict[str, Any] | None) -> DepthNet:
     """Make the network to train, with the weights of `--init` where it is given, and print its parts.
 
     **Raises**: UserError when that checkpoint has another encoder, target or output.
     """
     torch.manual_seed(options.seed)
     with distributed.first_on_its_machine():  # which may download the encoder's weights
-        if resumed or options.init is None:
-            pretrained, mean = options.pretrained and not resumed, MEAN_DEPTH[options.target]
-            network = DepthNet(options.encoder, pretrained=pretrained, output=options.output, mean=mean)
+        if resumed:
+            network = rebuild(resumed["about"], resumed["network"])
+        elif options.init is None:
+            mean = MEAN_DEPTH[options.target]
+            network = DepthNet(options.encoder, pretrained=options.pretrained, output=options.output, mean=mean)
         else:
             network = load_initial(options)
         network.encoder.keeps_norms = options.keep_norms
@@ -147,10 +149,11 @@ def describe_measures(measured: dict[str, float]) -> str:
     return "".join(f"  val_{key} {value:.4f}" for key, value in measured.items())
 
 
-def describe_run(options: Namespace, plan: str, precision: Precision) -> dict[str, Any]:
+def describe_run(options: Namespace, architecture: int, plan: str, precision: Precision) -> dict[str, Any]:
     """Collect what a checkpoint records about its run; `plan` is what the order of the frames depends on."""
     return {
         "encoder": options.encoder,
+        "architecture": architecture,
         "target": options.target,
         "output": options.output,
         "max_depth_m": options.max_depth,

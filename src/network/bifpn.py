@@ -72,28 +72,31 @@ class BiFPN(nn.Module):
     """Decode encoder features with several BiFPN blocks in parallel, each with its own weights.
 
     All blocks see the same features. They are computed as one network of `decoders` groups: the same arithmetic in 0.6
-    of the time. Pixel shuffle unfolds the maps at strides 8 and 16 to stride 4.
+    of the time. Their outputs at strides 8 and 16 are joined by 1x1 convolutions at their own size, then doubled.
 
-    **Shape**: [(B, C8, H/8, W/8), (B, C16, H/16, W/16), (B, C32, H/32, W/32)] -> (B, decoders * 20, H/4, W/4)
-    at the default width.
-    **Source**: Tan, Pang, Le 2020, arXiv 1911.09070; pixel shuffle: Shi et al. 2016, arXiv 1609.05158.
+    **Shape**: [(B, C8, H/8, W/8), (B, C16, H/16, W/16), (B, C32, H/32, W/32)] -> (B, out_channels, H/4, W/4).
+    **Source**: Tan, Pang, Le 2020, arXiv 1911.09070.
     **Differs**: three levels instead of five, and one convolution per level where the paper's code has a second one
     for the bottom-up path.
     """
 
-    def __init__(self, channels: Sequence[int], *, width: int = 64, decoders: int = 3) -> None:
+    def __init__(self, channels: Sequence[int], out_channels: int, *, width: int = 32, decoders: int = 3) -> None:
         super().__init__()
         strides = LEVELS | {node.name: node.stride for node in GRAPH}
         self.lateral = nn.ModuleList(ConvNorm(c, decoders * width, activate=False) for c in channels)
         self.nodes = nn.ModuleDict()
         for node in GRAPH:
             self.nodes[node.name] = FusionNode(node.stride, [strides[name] for name in node.inputs], width, decoders)
-        self.out_channels = decoders * (width // 4 + width // 16)
-        self.norm = nn.BatchNorm2d(self.out_channels)
+        self.join_8 = ConvNorm(decoders * width, out_channels, activate=False)
+        self.join_16 = ConvNorm(decoders * width, out_channels, activate=False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
+        out_8, out_16 = self.decode(features)
+        return resize(self.join_8(out_8) + resize(self.join_16(out_16), 2), 2)
+
+    def decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute the decoders' outputs at strides 8 and 16, `decoders * width` channels each."""
         maps = {name: lateral(x) for name, lateral, x in zip(LEVELS, self.lateral, features, strict=True)}
         for node in GRAPH:
             maps[node.name] = self.nodes[node.name]([maps[name] for name in node.inputs])
-        unfolded = [F.pixel_shuffle(maps["out_8"], 2), F.pixel_shuffle(maps["out_16"], 4)]
-        return F.gelu(self.norm(torch.cat(unfolded, dim=1)))
+        return maps["out_8"], maps["out_16"]

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor, nn
 
 BRANCHES = ((1, 1),), ((3, 3),), ((1, 3), (3, 1)), ((1, 5), (5, 1))
-"""The kernels of an inception module's branches: a point, a square, and two crosses of one stroke each way."""
-
-REDUCED = 24  # channels of each branch after the 1x1 that opens it
+"""The kernels of an inception module's branches: 1x1, 3x3, and two crosses of one stroke each way."""
 
 
 class ConvNorm(nn.Sequential):
@@ -42,27 +40,27 @@ class SeparableConv(nn.Sequential):
 
 
 class Inception(nn.Module):
-    """Look at features through four branches, add a 1x1 shortcut, activate.
+    """Filter features by four branches of different kernels, concatenate, add a shortcut, activate.
 
-    **Shape**: (B, in_channels, H, W) -> (B, out_channels, H, W); out_channels is divisible by 4.
+    The branches read the same `reduced` channels, which one 1x1 convolution makes.
+
+    **Shape**: (B, channels, H, W) -> (B, channels, H, W); channels is divisible by 4.
     **Source**: Szegedy et al. 2016, arXiv 1512.00567 (factorised kernels) and 1602.07261 (shortcut).
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int, reduced: int) -> None:
         super().__init__()
-        # The 1x1 that opens each branch reads the same input: one convolution computes all four.
-        self.open = ConvNorm(in_channels, REDUCED * len(BRANCHES))
+        share = channels // len(BRANCHES)
+        self.reduce = ConvNorm(channels, reduced)
         self.branches = nn.ModuleList(
             nn.Sequential(
-                *(ConvNorm(REDUCED, REDUCED, kernel) for kernel in kernels[:-1]),
-                ConvNorm(REDUCED, out_channels // len(BRANCHES), kernels[-1], activate=False),
+                *(ConvNorm(reduced, share, kernel) for kernel in kernels[:-1]),
+                ConvNorm(share if len(kernels) > 1 else reduced, share, kernels[-1], activate=False),
             )
             for kernels in BRANCHES
         )
-        self.shortcut = ConvNorm(in_channels, out_channels, activate=False)
         self.activate = nn.GELU()
 
     def forward(self, features: Tensor) -> Tensor:
-        opened = self.open(features).split(REDUCED, dim=1)
-        seen = torch.cat([branch(part) for branch, part in zip(self.branches, opened, strict=True)], dim=1)
-        return self.activate(seen + self.shortcut(features))
+        reduced = self.reduce(features)
+        return self.activate(features + torch.cat([branch(reduced) for branch in self.branches], dim=1))

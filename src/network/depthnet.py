@@ -1,7 +1,7 @@
 """The whole network: encoder, three BiFPN decoders, image residual, inception, two separable blocks."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +14,15 @@ from src.conventions import IMAGE_SIZE_PX, UserError
 from src.network.bifpn import BiFPN
 from src.network.blocks import Inception, SeparableConv
 from src.network.encoder import Encoder
+from src.network.first_version import first_parts
 
 MEAN_DEPTH = {"metric": 0.27, "relative": 0.573}
 """The mean depth of NYU's training frames, by target: 2.7 m in units of 10 m, or a share of each frame's maximum."""
+
+ARCHITECTURE = 2
+"""Checkpoints name theirs. The second has narrower decoders, a smaller head and a strided image residual."""
+
+JOINED, REDUCED, REFINED = 64, 16, 16  # channels at stride 4: into the inception module, within it, after it
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": F.relu6,
@@ -44,14 +50,20 @@ class DepthNet(nn.Module):
         decoders: int = 3,
         output: str = "relu6",
         mean: float = MEAN_DEPTH["metric"],
+        architecture: int = ARCHITECTURE,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(encoder, pretrained=pretrained)
-        self.decoder = BiFPN(self.encoder.channels, decoders=decoders)
-        self.residual = nn.Conv2d(3, self.decoder.out_channels, 1)
-        self.inception = Inception(self.decoder.out_channels, 176)
-        self.refine = SeparableConv(176, 40)
-        self.output = SeparableConv(40, 1, plain=True)
+        self.architecture = architecture
+        self.encoder = Encoder(encoder, pretrained=pretrained, whole=architecture == 1)
+        if architecture == 1:
+            for name, part in first_parts(self.encoder.channels, decoders).items():
+                self.add_module(name, part)
+        else:
+            self.decoder = BiFPN(self.encoder.channels, JOINED, decoders=decoders)
+            self.residual = nn.Conv2d(3, JOINED, 4, stride=4)
+            self.inception = Inception(JOINED, REDUCED)
+            self.refine = SeparableConv(JOINED, REFINED)
+            self.output = SeparableConv(REFINED, 1, plain=True)
         # A norm before ReLU6, or large first weights, would start with half the pixels dead at 0.
         *_, weight, bias = self.output.parameters()
         nn.init.normal_(weight, std=0.01)
@@ -70,11 +82,14 @@ class DepthNet(nn.Module):
             raise ValueError(f"got an image of {tuple(image.shape[-2:])} pixels, expected multiples of 32")
         if not image.is_floating_point():
             image = image / 255
-        joined = self.decoder(self.encoder(image)) + F.max_pool2d(self.residual(image), 4)
-        features = self.refine(self.inception(joined))
+        return self.decode(self.encoder(image), image)
+
+    def decode(self, features: Sequence[Tensor], image: Tensor) -> Tensor:
+        """Compute depth from the encoder's levels and the photo in [0, 1]."""
+        refined = self.refine(self.inception(self.decoder(features) + self.residual(image)))
         # The output is never computed in a short type: bf16 has steps of 2 cm at 3 m.
         with torch.autocast(image.device.type, enabled=False):
-            return self.activation(self.output(features.to(self.residual.weight.dtype)))
+            return self.activation(self.output(refined.to(self.output[-1].weight.dtype)))
 
 
 def rebuild(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> DepthNet:
@@ -82,7 +97,10 @@ def rebuild(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> DepthNet
     encoder, output = about["encoder"], about.get("output", "relu6")  # which early checkpoints do not record
     if output not in OUTPUTS:
         raise UserError(f"The checkpoint's output: got {output!r:.40}, expected one of {', '.join(OUTPUTS)}.")
-    network = DepthNet(encoder, pretrained=False, output=output)
+    architecture = about.get("architecture", 1)
+    if architecture not in (1, ARCHITECTURE):
+        raise UserError(f"The checkpoint's architecture: got {architecture!r:.40}, expected 1 or {ARCHITECTURE}.")
+    network = DepthNet(encoder, pretrained=False, output=output, architecture=architecture)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -161,7 +161,7 @@ def parse_run(description: str, typed: list[str]) -> argparse.Namespace:
         (parse_prediction, "a.jpg --scale-m 3", "--scale-m: has no effect without --pointcloud"),
         (parse_prediction, "a.jpg --seconds 3", "--seconds: has no effect without a webcam's number"),
         (parse_evaluation, "--data nyu --depth-scale 9", "--depth-scale: has no effect on --data nyu"),
-        (parse_benchmark, "--rooms --steps 3", "--steps: has no effect with --rooms"),
+        (parse_benchmark, "infer --steps 3", "--steps: has no effect with infer"),
     ],
 )
 def test_an_option_without_effect_is_refused(

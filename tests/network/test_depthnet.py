@@ -51,20 +51,25 @@ def test_summary_counts_what_is_there(network: DepthNet) -> None:
     assert total.parameters == sum(p.numel() for p in network.parameters())
     assert {part.name for part in parts} == {name for name, _ in network.named_children()}
     residual = next(part for part in parts if part.name == "residual")
-    assert residual.macs == 3 * 60 * 224 * 224
+    assert residual.macs == 64 * 3 * 4 * 4 * 56 * 56
 
 
 def test_sizes_and_weights_that_do_not_fit_are_refused(network: DepthNet) -> None:
     with pytest.raises(ValueError, match=r"\(224, 200\)"):
         network(torch.rand(1, 3, 224, 200))
     weights = network.state_dict()
-    assert rebuild({"encoder": "tf_efficientnet_lite0"}, weights).state_dict().keys() == weights.keys()
+    about = {"encoder": "tf_efficientnet_lite0", "architecture": 2}
+    assert rebuild(about, weights).state_dict().keys() == weights.keys()
     with pytest.raises(UserError, match="output: got 'tanh'"):
-        rebuild({"encoder": "tf_efficientnet_lite0", "output": "tanh"}, weights)
+        rebuild({**about, "output": "tanh"}, weights)
+    with pytest.raises(UserError, match="architecture: got 3, expected 1 or 2"):
+        rebuild({**about, "architecture": 3}, weights)
     with pytest.raises(UserError, match="do not fit"):
-        rebuild({"encoder": "efficientnet_b1"}, weights)
+        rebuild({"encoder": "tf_efficientnet_lite0"}, weights)  # of the first architecture, which named none
     with pytest.raises(UserError, match="do not fit"):
-        rebuild({"encoder": "tf_efficientnet_lite0"}, {**weights, "output.1.bias": torch.zeros(7)})
+        rebuild({**about, "encoder": "efficientnet_b1"}, weights)
+    with pytest.raises(UserError, match="do not fit"):
+        rebuild(about, {**weights, "output.1.bias": torch.zeros(7)})
 
 
 @pytest.mark.parametrize("short", [torch.bfloat16, torch.float16])
@@ -108,44 +113,38 @@ def test_fusion_is_the_weighted_mean_of_the_paper() -> None:
 
 def test_one_grouped_network_equals_three_separate_decoders() -> None:
     torch.manual_seed(0)
-    together = BiFPN(CHANNELS, decoders=3).eval()
+    together = BiFPN(CHANNELS, 64, decoders=3).eval()
     for norm in [m for m in together.modules() if isinstance(m, nn.BatchNorm2d)]:
         for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
             values.uniform_(0.5, 1.5)
     for node in together.nodes.values():
         node.weights.data.uniform_(0.1, 2)
     inputs = [torch.rand(2, c, s, s) for c, s in zip(CHANNELS, (28, 14, 7), strict=True)]
-    expected = together(inputs)
-    assert expected.shape == (2, 60, 56, 56)
-    # Unfolded, each decoder owns 16 channels of the fine map and 4 of the coarse one.
+    assert together(inputs).shape == (2, 64, 56, 56)
+    expected = together.decode(inputs)
     for index in range(3):
-        alone = BiFPN(CHANNELS, decoders=1).eval()
+        alone = BiFPN(CHANNELS, 64, decoders=1).eval()
         copy_decoder(together, alone, index)
-        own = torch.cat([expected[:, 16 * index :][:, :16], expected[:, 48 + 4 * index :][:, :4]], dim=1)
-        torch.testing.assert_close(alone(inputs), own, atol=1e-5, rtol=1e-4)
+        for level, outputs in zip(alone.decode(inputs), expected, strict=True):
+            torch.testing.assert_close(level, outputs.chunk(3, dim=1)[index], atol=1e-5, rtol=1e-4)
 
 
 def copy_decoder(together: BiFPN, alone: BiFPN, index: int) -> None:
     for (name, target), source in zip(alone.state_dict().items(), together.state_dict().values(), strict=True):
-        if target.ndim == 0:
-            continue
-        if name.startswith("norm."):
-            fine, coarse = source[:48].chunk(3)[index], source[48:].chunk(3)[index]
-            target.copy_(torch.cat([fine, coarse]))
-        else:
+        if target.ndim and not name.startswith("join"):
             target.copy_(source.chunk(3)[index])
 
 
 def test_branches_are_not_linear() -> None:
     # Without a nonlinearity inside, the module would be one convolution: f(a) + f(-a) = 2 f(0).
-    module = Inception(60, 176).eval()
+    module = Inception(60, 24).eval()
     module.activate = torch.nn.Identity()
     a, zero = torch.randn(1, 60, 8, 8), torch.zeros(1, 60, 8, 8)
     assert (module(a) + module(-a) - 2 * module(zero)).abs().max() > 1e-2
 
 
 def test_branches_see_fields_of_one_to_five_pixels() -> None:
-    module = Inception(4, 16).eval()
+    module = Inception(16, 24).eval()
     reach = []
     for branch in module.branches:
         spot = torch.zeros(1, 24, 11, 11)

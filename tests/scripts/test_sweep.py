@@ -108,8 +108,14 @@ def test_inspecting_a_good_source_and_one_with_a_damaged_file(
     assert "error: 5 problems" in done.stderr
 
 
-def test_the_benchmark_compares_both_loops(script: Script) -> None:
-    done = script("benchmark.py", "--rounds", 1, "--steps", 1, "--batch-size", 2)
-    lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["ours", "plain", "ratio"]
-    assert float(lines[2].split()[-1]) > 0
+def test_the_benchmark_compares_training_and_inference(script: Script, tmp_path: Path) -> None:
+    done = script("benchmark.py", "train", "--rounds", 1, "--steps", 1, "--json", tmp_path / "x.json")
+    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert [row["loop"] for row in rows] == ["ours", "original's recipe"]
+    assert rows[0]["ratio"] > 1
+    assert rows[0]["loop"] in done.stdout
+    script("benchmark.py", "infer", "--rounds", 1, "--threads", 1, "--json", tmp_path / "x.json")
+    rows = {(row["network"], row["form"]): row for row in json.loads((tmp_path / "x.json").read_text())["rows"]}
+    assert rows["FastDepth", "float32"]["ratio, 1 threads"] == 1
+    assert rows["ours", "int8"]["file MB"] < rows["ours", "float32"]["file MB"] / 3
+    assert all(row["ms, 1 threads"] > 0 for row in rows.values())

@@ -89,7 +89,7 @@ def test_on_gpus_norms_are_synchronised_and_frozen_ones_stay_frozen(monkeypatch:
     network.encoder.freeze(1)
     network = distributed.share_statistics(network, torch.device("cuda")).train()
     assert not any(type(module) is nn.BatchNorm2d for module in network.modules())
-    assert isinstance(network.inception.open[1], nn.SyncBatchNorm)
+    assert isinstance(network.inception.reduce[1], nn.SyncBatchNorm)
     for part in (network.encoder.body.bn1, network.encoder.body.blocks[0]):
         assert not any(module.training for module in part.modules())
 

@@ -1,0 +1,208 @@
+"""A network as an ONNX file: bytes of RGB in, metres out; in float32, or quantised to int8."""
+
+import copy
+import io
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor, nn
+
+from src.conventions import IMAGE_SIZE_PX, UserError
+from src.files import whole_file
+from src.network.depthnet import ARCHITECTURE, DepthNet
+
+OPSET = 17
+SIGMOID_FACTOR = 1.702
+CENTRE = 128  # the byte that int8 kernels see as 0
+
+
+def export_onnx(
+    network: DepthNet, path: Path, about: Mapping[str, Any], *, unit: float, dynamic_batch: bool = False
+) -> None:
+    """Write a network in float32 with its description; its output is multiplied by `unit`.
+
+    **Shape**: `image` (1, 3, 224, 224) uint8 -> `depth` (1, 1, 56, 56) float32; any batch if `dynamic_batch`.
+    **Raises**: UserError when the file cannot be written.
+    """
+    image = torch.zeros(2 if dynamic_batch else 1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX, dtype=torch.uint8)
+    write_model(_trace(_OnBytes(network, unit), image, dynamic_batch), path, about)
+
+
+def export_int8(
+    network: DepthNet, path: Path, about: Mapping[str, Any], *, unit: float, images: Sequence[NDArray[np.uint8]]
+) -> None:
+    """Write a network quantised to int8: static, weights per channel, the ranges of the activations those of `images`.
+
+    The last convolution stays in float32, else depth would have 256 values. GELU becomes x * sigmoid(1.702 x), whose
+    operators exist in int8.
+
+    **Shape**: `images` (224, 224, 3) each; the file's input and output are those of `export_onnx`.
+    **Source**: Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2 (this approximation of GELU).
+    **Raises**: UserError for the first architecture, and when the file cannot be written.
+    """
+    if network.architecture != ARCHITECTURE:
+        got = f"got a network of architecture {network.architecture}, expected {ARCHITECTURE}"
+        raise UserError(f"--int8: {got}. Train it again with scripts/train.py, or leave --int8 out.")
+    with tempfile.TemporaryDirectory() as folder:
+        single, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("single", "prepared", "quantised"))
+        onnx.save(_trace(_OnCentredBytes(network, unit), _centre(images[0]), False), single)
+        quant_pre_process(single, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantised,
+            _Calibration(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_last_nodes(onnx.load(prepared).graph),
+        )
+        model = onnx.load(quantised)
+    _take_bytes(model.graph)
+    _fold_sigmoids(model.graph)
+    write_model(model, path, about)
+
+
+def save_graph(module: nn.Module, image: Tensor, path: Path) -> None:
+    """Write any module in evaluation mode as it is, for inputs like `image`."""
+    path.write_bytes(_trace(module, image, False).SerializeToString())
+
+
+def write_model(model: ModelProto, path: Path, about: Mapping[str, Any]) -> None:
+    """Write a model with its description, whole or not at all."""
+    helper.set_model_props(model, {"about": json.dumps(about, sort_keys=True)})
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(model.SerializeToString())
+
+
+class _OnBytes(nn.Module):
+    """The network on bytes, its normalisation folded into the kernels that see the photo."""
+
+    mean: Tensor
+
+    def __init__(self, network: DepthNet, unit: float) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+        self.body, self.residual = self.network.encoder.body, self.network.residual
+        self.register_buffer("mean", 255 * self.network.encoder.mean)
+        self.unit = unit
+        self.body.conv_stem.weight.div_(255 * self.network.encoder.std)  # type: ignore[operator, union-attr]
+        self.residual.weight.div_(255)
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = image.float()
+        return self.unit * self.network.decode(self.body(image - self.mean), image)
+
+
+class _OnCentredBytes(_OnBytes):
+    """The same on bytes less `CENTRE`, with a fourth channel of zeros: int8 kernels read channels by fours."""
+
+    def __init__(self, network: DepthNet, unit: float) -> None:
+        super().__init__(network, unit)
+        _shift(self.body.conv_stem, CENTRE - self.mean)  # type: ignore[arg-type]
+        _shift(self.residual, torch.full_like(self.mean, CENTRE))
+        for module in list(self.network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.GELU):
+                    setattr(module, name, _SigmoidGELU())
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.unit * self.network.decode(self.body(image), image)
+
+
+def _shift(conv: nn.Conv2d, offset: Tensor) -> None:
+    """Make a convolution of an input compute that of the input plus an offset per channel."""
+    shift = (conv.weight * offset).sum(dim=(1, 2, 3))
+    conv.bias = nn.Parameter(shift if conv.bias is None else conv.bias + shift, requires_grad=False)
+    conv.weight = nn.Parameter(F.pad(conv.weight, (0, 0, 0, 0, 0, 1)), requires_grad=False)
+
+
+class _SigmoidGELU(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features * torch.sigmoid(SIGMOID_FACTOR * features)
+
+
+def _centre(image: NDArray[np.uint8]) -> Tensor:
+    """Prepare a photo for `_OnCentredBytes`: (H, W, 3) uint8 -> (1, 4, H, W) float32."""
+    return F.pad(torch.from_numpy(image - np.float32(CENTRE)), (0, 1)).permute(2, 0, 1)[None].contiguous()
+
+
+class _Calibration(CalibrationDataReader):
+    def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        self.inputs = iter({"image": _centre(image).numpy()} for image in images)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self.inputs, None)
+
+
+def _trace(module: nn.Module, image: Tensor, dynamic_batch: bool) -> ModelProto:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter by tracing is deprecated, but takes 2 s where the other one takes 20 s and one more package.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (image,),
+            file,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["depth"],
+            dynamic_axes={name: {0: "batch"} for name in ("image", "depth")} if dynamic_batch else None,
+        )
+    return onnx.load_from_string(file.getvalue())
+
+
+def _last_nodes(graph: GraphProto) -> list[str]:
+    """Name the convolution with one output channel, which is the last one, and what follows it."""
+    kernels = {value.name for value in graph.initializer if len(value.dims) == 4 and value.dims[0] == 1}
+    (last,) = (node for node in graph.node if node.op_type == "Conv" and node.input[1] in kernels)
+    names, made = [last.name], set(last.output)
+    for node in graph.node:
+        if made.intersection(node.input):
+            names.append(node.name)
+            made.update(node.output)
+    return names
+
+
+def _take_bytes(graph: GraphProto) -> None:
+    """Replace the quantisation of the input by a fourth channel: a photo's bytes are quantised already."""
+    (quantise,) = (node for node in graph.node if "image" in node.input)
+    graph.node.remove(quantise)
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] == quantise.output[0]:
+            node.input[:] = ["widened", "byte_scale", "byte_centre"]
+    one_channel = np.array([0, 0, 0, 0, 0, 1, 0, 0])  # to add, before and after each dimension
+    constants = {"byte_scale": np.float32(1), "byte_centre": np.uint8(CENTRE), "one_channel": one_channel}
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
+    graph.node.insert(0, helper.make_node("Pad", ["image", "one_channel", "byte_centre"], ["widened"], name="widen"))
+    graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
+
+
+def _fold_sigmoids(graph: GraphProto) -> None:
+    """Let each sigmoid read its features at `SIGMOID_FACTOR` times their scale, instead of a product."""
+    made_by = {name: node for node in graph.node for name in node.output}
+    constants = {value.name: value for value in graph.initializer}
+    for sigmoid in [node for node in graph.node if node.op_type == "Sigmoid"]:
+        dequantise = made_by[sigmoid.input[0]]
+        quantise = made_by[dequantise.input[0]]
+        product = made_by[quantise.input[0]]
+        (features,) = (node for name in product.input if (node := made_by[name]).input[0] not in constants)
+        scale = numpy_helper.to_array(constants[features.input[1]]) * np.float32(SIGMOID_FACTOR)
+        graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), f"{sigmoid.name}_scale"))
+        dequantise.input[:] = [features.input[0], f"{sigmoid.name}_scale", features.input[2]]
+        graph.node.remove(quantise)
+        graph.node.remove(product)

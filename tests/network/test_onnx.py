@@ -1,0 +1,116 @@
+"""Networks as ONNX files: parity, the optimised graphs, and their use through DepthEstimator."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import ABOUT, PHOTO
+from PIL import Image
+
+from src.benchmarks.inference import randomise_norms
+from src.conventions import UserError
+from src.estimator import DepthEstimator
+from src.network import DepthNet
+from src.network.onnx_export import export_int8, export_onnx
+
+FACTS = {**ABOUT, "weights": "ema", "unit": 10.0}
+
+
+def photos(count: int) -> np.ndarray:
+    """Crops of a generated room, (count, 224, 224, 3)."""
+    room = np.asarray(Image.open(PHOTO).convert("RGB"))
+    return np.stack([room[8 * i : 8 * i + 224, 40 * i : 40 * i + 224] for i in range(count)])
+
+
+def optimised(path: Path) -> onnx.GraphProto:
+    """What ONNX Runtime runs."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path.with_suffix(".optimised"))
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnx.load(options.optimized_model_filepath).graph
+
+
+@pytest.fixture(scope="module")
+def network() -> DepthNet:
+    torch.manual_seed(0)
+    network = DepthNet()
+    randomise_norms(network.decoder)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def files(network: DepthNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("onnx")
+    export_onnx(network, folder / "single.onnx", FACTS, unit=10.0)
+    export_int8(network, folder / "int8.onnx", FACTS, unit=10.0, images=list(photos(8)))
+    return folder
+
+
+def test_the_shipped_weights_predict_the_same_metres_from_a_file_of_any_batch(tmp_path: Path) -> None:
+    shipped = DepthEstimator()
+    export_onnx(shipped.network, tmp_path / "x.onnx", FACTS, unit=10.0, dynamic_batch=True)
+    exported = DepthEstimator(tmp_path / "x.onnx")
+    image = torch.from_numpy(photos(3)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(10 * exported.network(image), 10 * shipped.network(image), atol=1e-3, rtol=0)
+    # A photo of another size is resized to 224x224: its metres follow the change of focal length.
+    assert exported(PHOTO).shape == shipped(PHOTO).shape
+    for fov_deg in (40, 63, 75):
+        ratio = np.median(exported(PHOTO, fov_deg=fov_deg)) / np.median(shipped(PHOTO, fov_deg=fov_deg))
+        assert ratio == pytest.approx(1, abs=0.25)  # else 0.6 to 1.2
+
+
+def test_nothing_leaves_the_blocked_layout_of_float32(files: Path) -> None:
+    kinds = [node.op_type for node in optimised(files / "single.onnx").node]
+    assert kinds.count("ReorderOutput") == 1
+    assert not {"ReorderInput", "Transpose", "Split", "DepthToSpace", "BatchNormalization"} & set(kinds)
+
+
+def test_int8_has_no_island_of_float32(files: Path, network: DepthNet) -> None:
+    nodes = list(optimised(files / "int8.onnx").node)
+    kinds = [node.op_type for node in nodes]
+    assert "QuantizeLinear" not in kinds  # the photo's bytes are quantised already, and nothing returns from float32
+    first_float = kinds.index("DequantizeLinear")
+    int8 = {
+        "QLinearConv",
+        "QLinearAdd",
+        "QLinearMul",
+        "QLinearSigmoid",
+        "QLinearConcat",
+        "NhwcMaxPool",
+        "Resize",
+        "Pad",
+    }
+    before = {node.op_type for node in nodes[:first_float]}
+    assert before <= int8 | {"Transpose", "MaxPool"}, before
+    assert set(kinds[first_float:]) <= {"DequantizeLinear", "Conv", "Mul", "Clip", "ReorderInput", "ReorderOutput"}
+
+    image = torch.from_numpy(photos(8)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        single = network(image)
+    quantised = DepthEstimator(files / "int8.onnx").network(image)
+    assert quantised.unique().numel() > 1000  # the last convolution is not quantised
+    assert ((quantised - single).abs() / single).mean() < 0.03
+
+
+def test_what_cannot_be_exported_or_read_is_refused(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="architecture 1, expected 2"):
+        export_int8(DepthEstimator().network, tmp_path / "x.onnx", FACTS, unit=10.0, images=list(photos(1)))
+    assert not list(tmp_path.iterdir())
+    content = (files / "single.onnx").read_bytes()
+    nameless = onnx.load(files / "single.onnx")
+    del nameless.metadata_props[:]
+    damaged = {"cut": content[: len(content) // 2], "empty": b"", "of another program": nameless.SerializeToString()}
+    for name, written in damaged.items():
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(written)
+        with pytest.raises(UserError, match=r"not an ONNX file that scripts/export\.py wrote"):
+            DepthEstimator(path)
+    with pytest.raises(UserError, match="no such file"):
+        DepthEstimator(tmp_path / "missing.onnx")
+    with pytest.raises(UserError, match="runs on the CPU"):
+        DepthEstimator(files / "single.onnx", amp="bf16")
