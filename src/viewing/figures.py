@@ -3,24 +3,28 @@
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from src.files import whole_file
 
 DEPTH_COLOURS = mpl.colormaps["magma_r"].with_extremes(bad="0.75")
+DEPTH_COLOURS(0.0)  # makes its table, which two threads must not make at once
 ERROR_COLOURS = mpl.colormaps["cividis"].with_extremes(bad="0.75")
 RGBImage = NDArray[np.uint8]  # (H, W, 3)
 DepthMap = NDArray[np.float32]  # (H, W)
 MAX_ERROR = 1.0  # upper end of the error's colour scale, in the unit of the depth
 MAX_PREVIEW_PX = 1600
+MIN_LEGEND_PX = 160  # a lower picture is padded to it, so that the scale can be read
 NO_TICKS: dict[str, Any] = {"xticks": [], "yticks": []}
 
 
@@ -116,35 +120,41 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_depth(depth: DepthMap, path: Path, *, photo: RGBImage | None = None, unit: str = "m") -> None:
-    """Draw one depth map, (H, W), with its scale; beside its photo, (H, W, 3), if given."""
-    figure, (row,) = _make_panels([[_aspect(depth)] * (1 if photo is None else 2)], 7.0 if photo is None else 5.6)
-    if photo is not None:
-        row[0].imshow(_preview(photo), aspect="auto")
-    _add_colour_bar(_show_depth(row[-1], _preview(depth), scale_max(depth)), row[-1], unit)
-    _save(figure, path)
-
-
 def scale_max(depth: DepthMap) -> float:
     """Choose the upper end of a colour scale from 0: beyond all but the farthest 0.5 % of the pixels."""
     return max(float(np.percentile(_preview(depth), 99.5)), 1e-3)
 
 
+def draw_depth(photo: RGBImage, depth: DepthMap, vmax: float, *, unit: str = "m") -> RGBImage:
+    """Draw a photo beside its depth and the scale, without Matplotlib's half second: (H, W, 3), (H, W) -> (h, w, 3)."""
+    photo, depth = _preview(photo), _preview(depth)
+    legend = draw_legend(vmax, max(len(depth), MIN_LEGEND_PX), unit=unit)
+    pair = np.concatenate([photo, colour_depth(depth, vmax)], axis=1)
+    pair = np.pad(pair, ((0, len(legend) - len(pair)), (0, 0), (0, 0)), constant_values=255)
+    return np.concatenate([pair, legend], axis=1)
+
+
 def colour_depth(depth: DepthMap, vmax: float) -> RGBImage:
     """Map depth from 0 to `vmax` to the colours of the figures: (H, W) -> (H, W, 3) uint8."""
-    return (DEPTH_COLOURS(depth / vmax)[..., :3] * 255).astype(np.uint8)
+    return DEPTH_COLOURS(depth / vmax, bytes=True)[..., :3]
 
 
 def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> RGBImage:
-    """Draw the colour bar of `colour_depth` alone: (height_px, 60, 3) uint8."""
-    figure = Figure((0.6, height_px / 100), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, vmax), DEPTH_COLOURS)
-    bar = figure.colorbar(colours, cax=figure.subplots())
-    bar.ax.tick_params(labelsize=7)
-    bar.ax.set_title(unit, fontsize=8)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    """Draw the colour bar of `colour_depth` alone: (height_px, 60 at 480 px of height, 3) uint8."""
+    em = max(height_px // 40, 10)  # the font's size
+    legend = Image.new("RGB", (5 * em, height_px), "white")
+    top, bottom = 3 * em, height_px - em
+    bar = colour_depth(np.linspace(vmax, 0, bottom - top, dtype=np.float32)[:, None].repeat(em, axis=1), vmax)
+    legend.paste(Image.fromarray(bar), (em // 2, top))
+    draw = ImageDraw.Draw(legend)
+    font = ImageFont.load_default(em)
+    draw.text((em // 2, em // 4), fill(unit, width=8), "black", font)
+    for tick in MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(0, vmax):
+        if tick <= vmax:
+            y_px = bottom - round(tick / vmax * (bottom - top))
+            draw.line((1.5 * em, y_px, 1.8 * em, y_px), "black")
+            draw.text((2 * em, y_px), f"{tick:g}", "black", font, anchor="lm")
+    return np.asarray(legend)
 
 
 def _make_panels(aspects: Any, width_inch: float) -> tuple[Figure, NDArray[Any]]:

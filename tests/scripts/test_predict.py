@@ -8,7 +8,7 @@ import trimesh
 from conftest import Script, wavy_frame
 from PIL import Image
 
-from predict import name_results
+from predict import delayed, name_results
 from src.data import video
 from src.viewing.mp4 import write_video
 
@@ -19,7 +19,8 @@ def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> No
     (tmp_path / "in").mkdir()
     image = Image.fromarray(wavy_frame(1)[0])
     image.save(tmp_path / "in" / "a.jpg")
-    image.resize((60, 80)).save(tmp_path / "in" / "upright.png")
+    upright = image.resize((60, 80))
+    upright.save(tmp_path / "in" / "upright.png")
     (tmp_path / "in" / "bad.jpg").write_text("hello")
     with write_video(tmp_path / "in" / "video.mp4", 10) as append:
         for number in range(3):
@@ -31,9 +32,11 @@ def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> No
     assert "bad.jpg: got 5 bytes" in done.stderr
     assert "in: skipped 1 .txt" in done.stderr
     assert "error: 1 of 4 inputs failed" in done.stderr
+    named = [line.split(": ")[0] for line in done.stdout.splitlines() if " -> " in line]
+    assert named == [str(Path("in", name)) for name in ("a.jpg", "upright.png", "video.mp4")]
 
     results = {path.name for path in (tmp_path / "out").iterdir()}
-    kinds = ("cloud.ply", "colour.png", "depth.npy", "depth.png", "pair.png")
+    kinds = ("cloud.ply", "colour.png", "depth.npy", "depth.png")
     assert results == {f"{name}_{kind}" for name in ("a", "upright") for kind in kinds} | {"video_depth.mp4"}
     with av.open(str(tmp_path / "out" / "video_depth.mp4")) as container:
         decoded = list(container.decode(video=0))
@@ -42,6 +45,9 @@ def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> No
     # The photo and its depth, 640x480 each, and the colour bar.
     assert [frame.shape for frame in frames] == [(480, 1340, 3)] * 3
     assert np.abs(frames[1][240, :640].astype(int) - frames[1][240, 640:1280]).mean() > 10
+    picture = np.asarray(Image.open(tmp_path / "out" / "upright_colour.png"))
+    assert picture.shape == (160, 170, 3)  # the photo and its depth, 60x80 each, and the colour bar
+    assert (picture[:80, :60] == np.asarray(upright)).all()
     depth_m = np.load(tmp_path / "out" / "upright_depth.npy")
     assert (depth_m.shape, depth_m.dtype) == ((80, 60), np.float32)
     millimetres = np.asarray(Image.open(tmp_path / "out" / "upright_depth.png"), dtype=np.float64)
@@ -94,3 +100,9 @@ def test_a_webcam_is_recorded_for_the_given_time(
 
 def test_no_two_inputs_share_a_name() -> None:
     assert name_results([Path("a/x.jpg"), Path("b/x.png"), Path("x-2.jpg"), "0"]) == ["x", "x-2", "x-2-2", "webcam0"]
+
+
+def test_two_inputs_are_started_ahead_and_no_more() -> None:
+    started: list[int] = []
+    inputs = (started.append(number) or number for number in range(5))  # type: ignore[func-returns-value]
+    assert [(number, len(started)) for number in delayed(inputs)] == [(0, 3), (1, 4), (2, 5), (3, 5), (4, 5)]

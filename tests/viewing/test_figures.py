@@ -44,10 +44,9 @@ def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.append(figure))
     figures.draw_strip([figures.Comparison("a", *frame) for frame in frames], tmp_path)
     figures.draw_contact_sheet([("a", image, truth) for image, truth, _ in frames], tmp_path)
-    figures.draw_depth(frames[1][1], tmp_path, photo=frames[1][0])
     squares = [(IMAGE[:, :60], frames[0][2])] * 2  # as packed frames are
     figures.draw_augmentation([("a", squares)], tmp_path, aspect=16 / 9)
-    grids = [(shapes, 4), (shapes, 2), (shapes[1:2], 2), ([(9, 16)], 4)]
+    grids = [(shapes, 4), (shapes, 2), ([(9, 16)], 4)]
     for figure, (rows, columns) in zip(drawn, grids, strict=True):
         figure.draw_without_rendering()
         panels = [axes.get_window_extent() for axes in figure.axes if axes.images]
@@ -56,13 +55,18 @@ def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: py
         assert min(panel.width for panel in panels) > 0.85 * max(panel.width for panel in panels)
 
 
-@pytest.mark.parametrize("shape", [(80, 60), (30, 300), (3000, 4000)])
-def test_one_depth_map_of_any_shape_and_size(tmp_path: Path, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("shape", "drawn"), [((80, 60), 1), ((30, 300), 1), ((3000, 4000), 3)])
+def test_a_photo_beside_its_depth_and_legend_at_any_size(shape: tuple[int, int], drawn: int) -> None:
     depth_m = np.resize(DEPTH_M, shape)
-    for name, photo in (("depth.png", None), ("pair.png", np.resize(IMAGE, (*shape, 3)))):
-        figures.draw_depth(depth_m, tmp_path / name, photo=photo)
-        assert count_colours(tmp_path / name) > 100
-        assert max(Image.open(tmp_path / name).size) < 2500
+    photo = np.resize(np.arange(251, dtype=np.uint8), (*shape, 3))
+    picture = figures.draw_depth(photo, depth_m, 5.0)
+    photo, depth_m = photo[::drawn, ::drawn], depth_m[::drawn, ::drawn]
+    height, width = depth_m.shape
+    np.testing.assert_array_equal(picture[:height, :width], photo)
+    np.testing.assert_array_equal(picture[:height, width : 2 * width], figures.colour_depth(depth_m, 5.0))
+    np.testing.assert_array_equal(picture[:, 2 * width :], figures.draw_legend(5.0, len(picture)))
+    assert len(picture) == max(height, 160)
+    assert (picture[height:, : 2 * width] == 255).all()
 
 
 def test_near_is_bright_and_map_and_legend_use_one_scale_without_outliers() -> None:
@@ -71,9 +75,13 @@ def test_near_is_bright_and_map_and_legend_use_one_scale_without_outliers() -> N
     coloured = figures.colour_depth(np.array([[0.0, 2.0, 4.0, 9.0]], np.float32), 4.0)
     assert (coloured.shape, coloured.dtype) == ((1, 4, 3), np.uint8)
     assert (coloured[0, 2] == coloured[0, 3]).all()
-    legend = figures.draw_legend(4.0, 200)
-    assert legend.shape == (200, 60, 3)
-    assert np.abs(legend.reshape(-1, 3) - coloured[0, 1].astype(int)).max(axis=1).min() < 12
+    legend = figures.draw_legend(4.0, 480).astype(int)
+    assert legend.shape == (480, 60, 3)
+    ticks_px = np.flatnonzero((legend[:, 20] == 0).all(axis=1))
+    assert len(ticks_px) == 5  # at 4, 3, 2, 1 and 0 m, each beside the colour of its depth
+    beside = legend[ticks_px.clip(max=467), 10]
+    assert np.abs(beside - figures.colour_depth(np.arange(4, -1, -1, dtype=np.float32), 4.0)).max() < 4
+    assert (legend[:36] != figures.draw_legend(4.0, 480, unit="of the farthest")[:36]).any()
     depth_m = np.full((100, 100), 3.0, np.float32)
     depth_m[0, 0] = 1000
     assert figures.scale_max(depth_m) == 3
