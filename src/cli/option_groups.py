@@ -68,7 +68,7 @@ def add_cache_options(parser: Parser) -> None:
 
 def add_checkpoint_argument(parser: Parser) -> None:
     """Add the checkpoint as an optional argument, and which of its weights to use."""
-    help_ = "best.pt or last.pt of a run, or .safetensors; default: the weights that ship"
+    help_ = "best.pt or last.pt of a run, .safetensors or .onnx; default: the weights that ship"
     parser.add_argument("checkpoint", type=Path, nargs="?", help=help_)
     add_weights_option(parser)
 

@@ -148,7 +148,7 @@ def parse_prediction(description: str | None, words: Words = None) -> Namespace:
 def parse_visualization(description: str | None, words: Words = None) -> Namespace:
     """Parse visualize.py's options, and separate its words into a checkpoint and photos."""
     parser = Parser(description)
-    help_ = "a checkpoint (.pt or .safetensors; default: the weights that ship), and photos, folders or globs"
+    help_ = "a checkpoint (.pt, .safetensors or .onnx; default: the weights that ship), and photos, folders or globs"
     parser.add_argument("words", nargs="*", metavar="CHECKPOINT|PHOTO", help=help_)
     add_weights_option(parser)
     add_data_options(parser, trains=False)
@@ -164,7 +164,7 @@ def parse_visualization(description: str | None, words: Words = None) -> Namespa
     group.add_argument("--port", type=PORT, default=9090, metavar="N", help="--web: of the page; its data use N + 1")
 
     def is_checkpoint(word: str) -> bool:
-        return word.lower().endswith((".pt", ".safetensors"))
+        return word.lower().endswith((".pt", ".safetensors", ".onnx"))
 
     parser.refuse_idle("port", lambda typed: None if typed.web else "without --web")
     for name in ("data", "data_dir", "depth_scale", "validation", "limit", "split", "frames"):
