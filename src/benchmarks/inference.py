@@ -1,12 +1,12 @@
 """Latency, throughput, memory and size of this network and its peers, side by side on the CPU."""
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,19 @@ OURS, BASE = "ours", "FastDepth"
 BATCH = 8  # photos at once, for the throughput
 CALLS = 5  # in a row, per measurement
 REST_S = 0.05  # before each: ONNX Runtime's threads spin for a while after a call
+
+MEMORY_OF = """
+import resource, sys
+import numpy, onnxruntime
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+(entry,) = session.get_inputs()
+kind = numpy.uint8 if "uint8" in entry.type else numpy.float32
+session.run(None, {entry.name: numpy.zeros([size if isinstance(size, int) else 1 for size in entry.shape], kind)})
+print(peak() - before)
+"""
+"""Run without torch, whose import takes more memory than any network."""
 
 Call = Callable[[], Any]
 
@@ -74,7 +87,7 @@ def measure_inference(rounds: int, threads: Sequence[int]) -> list[Cost]:
                     latency_ms={count: 1e3 * statistics.median(times[count][key]) for count in threads},
                     ratio={count: median_ratio(times[count][key], times[count][BASE, "float32"]) for count in threads},
                     photos_per_s=throughput(network.batch_file, max(threads)) if network else float("nan"),
-                    memory_mb=in_process(memory_mb, network.file) if network else float("nan"),
+                    memory_mb=memory_mb(network.file) if network else float("nan"),
                     file_mb=network.file.stat().st_size / 1e6 if network else float("nan"),
                     parameters=(network or networks[0]).parameters,
                     macs=(network or networks[0]).macs,
@@ -158,18 +171,9 @@ def throughput(file: Path, threads: int) -> float:
 
 
 def memory_mb(file: Path) -> float:
-    """Return the memory in MB that opening and running a file adds to this process at its peak."""
-    import resource
-
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    open_file(file, 1)()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-
-
-def in_process(measure: Callable[[Path], float], file: Path) -> float:
-    """Measure in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, file).result()
+    """Return the memory in MB that opening a file and running it on one photo adds, at its peak, to a new process."""
+    done = subprocess.run([sys.executable, "-c", MEMORY_OF, str(file)], check=True, capture_output=True, text=True)
+    return float(done.stdout)
 
 
 def median_ratio(values: Sequence[float], bases: Sequence[float]) -> float:

@@ -88,7 +88,8 @@ class OriginalBiFPN(nn.Module):
             down.insert(0, self._fuse(next(nodes), [feature, F.interpolate(down[0], feature.shape[-2:])]))
         up = [down[0]]
         for feature, middle in zip(inputs[1:], down[1:], strict=True):
-            up.append(self._fuse(next(nodes), [feature, middle, F.adaptive_max_pool2d(up[-1], feature.shape[-2:])]))
+            finer = up[-1] if up[-1].shape == feature.shape else F.max_pool2d(up[-1], 2)
+            up.append(self._fuse(next(nodes), [feature, middle, finer]))
         unfolded = torch.cat([F.pixel_shuffle(up[0], 2), F.pixel_shuffle(up[1], 4)], dim=1)
         return F.gelu(self.norm(unfolded))
 
