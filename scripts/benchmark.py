@@ -29,7 +29,8 @@ from src.training.provenance import describe_machine
 
 def main() -> None:
     options = parse_benchmark(__doc__)
-    precision = choose_precision("auto", "auto")  # a GPU that cannot be used is named here, not by each measurement
+    device = "auto" if options.what == "train" else "cpu"
+    precision = choose_precision(device, "auto")  # a GPU that cannot be used is named here, not by each measurement
     rows = {"infer": infer, "train": train, "rooms": render}[options.what](options)
     machine = describe_machine(precision.device, precision.name, 1)
     print_table(rows)

@@ -15,13 +15,12 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from src.benchmarks.peers import PEERS
-from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS
-from src.network import DepthNet
-from src.network.onnx_export import export_int8, export_onnx, save_graph
-from src.rooms.rooms import RoomPairs
+from src.conventions import IMAGE_SIZE_PX
+from src.network import DepthNet, summarize
+from src.network.depthnet import Part
+from src.network.onnx_export import to_int8, to_onnx, trace, write_model
 
 OURS, BASE = "ours", "FastDepth"
 BATCH = 8  # photos at once, for the throughput
@@ -49,8 +48,7 @@ class Network(NamedTuple):
 
     name: str
     form: str
-    parameters: int
-    macs: int
+    size: Part
     file: Path
     batch_file: Path
 
@@ -89,8 +87,8 @@ def measure_inference(rounds: int, threads: Sequence[int]) -> list[Cost]:
                     photos_per_s=throughput(network.batch_file, max(threads)) if network else float("nan"),
                     memory_mb=memory_mb(network.file) if network else float("nan"),
                     file_mb=network.file.stat().st_size / 1e6 if network else float("nan"),
-                    parameters=(network or networks[0]).parameters,
-                    macs=(network or networks[0]).macs,
+                    parameters=(network or networks[0]).size.parameters,
+                    macs=(network or networks[0]).size.macs,
                 )
             )
     return costs
@@ -98,13 +96,20 @@ def measure_inference(rounds: int, threads: Sequence[int]) -> list[Cost]:
 
 def export_all(ours: DepthNet, folder: Path) -> list[Network]:
     """Write all networks as ONNX files; those whose package is missing are named and left out."""
-    cost = count_parameters(ours), count_macs(ours)
-    files = [folder / f"ours-{name}.onnx" for name in ("single", "batch", "int8")]
-    rooms = RoomPairs(8, intrinsics=NYU_INTRINSICS.resized(IMAGE_SIZE_PX, IMAGE_SIZE_PX))
-    export_onnx(ours, files[0], {}, unit=1.0)
-    export_onnx(ours, files[1], {}, unit=1.0, dynamic_batch=True)
-    export_int8(ours, files[2], {}, unit=1.0, images=[rooms[index].image for index in range(len(rooms))])
-    networks = [Network(OURS, "float32", *cost, files[0], files[1]), Network(OURS, "int8", *cost, files[2], files[2])]
+    noise = np.random.default_rng(0).integers(0, 256, (2, IMAGE_SIZE_PX, IMAGE_SIZE_PX, 3), np.uint8)
+    models = {
+        "single": to_onnx(ours, unit=1.0),
+        "batch": to_onnx(ours, unit=1.0, dynamic_batch=True),
+        "int8": to_int8(ours, unit=1.0, images=list(noise)),
+    }
+    files = {name: folder / f"ours-{name}.onnx" for name in models}
+    for name, model in models.items():
+        write_model(model, files[name], {})
+    size = summarize(ours)[-1]
+    networks = [
+        Network(OURS, "float32", size, files["single"], files["batch"]),
+        Network(OURS, "int8", size, files["int8"], files["int8"]),
+    ]
     for name, make in PEERS.items():
         try:
             peer = make()
@@ -112,10 +117,10 @@ def export_all(ours: DepthNet, folder: Path) -> list[Network]:
             print(f"{name}: left out ({error})", flush=True)
             continue
         randomise_norms(peer)
-        files = [folder / f"{len(networks)}-{batch}.onnx" for batch in (1, BATCH)]
-        for file, batch in zip(files, (1, BATCH), strict=True):
-            save_graph(peer, torch.zeros(batch, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX), file)
-        networks.append(Network(name, "float32", count_parameters(peer), count_macs(peer), files[0], files[1]))
+        single, batch = (folder / f"{len(networks)}-{count}.onnx" for count in (1, BATCH))
+        for file, count in ((single, 1), (batch, BATCH)):
+            write_model(trace(peer, torch.zeros(count, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX)), file, {})
+        networks.append(Network(name, "float32", summarize(peer)[-1], single, batch))
     return networks
 
 
@@ -188,16 +193,3 @@ def randomise_norms(network: nn.Module) -> None:
             nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
             nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
     network.eval()
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Count the weights."""
-    return sum(weights.numel() for weights in network.parameters())
-
-
-def count_macs(network: nn.Module) -> int:
-    """Count multiply-accumulates for one 224x224 photo, of convolutions and matrix products."""
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        network(torch.zeros(1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX))
-    return counter.get_total_flops() // 2

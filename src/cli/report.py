@@ -1,6 +1,5 @@
 """Score a network on frames of a data set: a table, files beside the checkpoint, and pictures of predictions."""
 
-import contextlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from src.cli.data import announce, announce_empty, bar_options, make_allowance
 from src.cli.sources import Data
 from src.conventions import Pairs, UserError
 from src.data.batches import evaluation_samples, make_sample, small_truth
-from src.data.listing import evenly_spaced
+from src.data.listing import sample_frames
 from src.data.packed import Packed
 from src.estimator import DepthEstimator
 from src.scoring import evaluation
@@ -106,15 +105,12 @@ def average_depth(data: Data, split: str, limit: int | None, max_depth_m: float)
     """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spaced in the list; None without any."""
     if split == "test" and data.last_split == "val":  # which has all rows: none is left to train on
         return None
-    maps = []
     try:
         training = data.open("train", limit)
     except UserError:  # a copy of NYU may hold the test frames only
         return None
-    for index in evenly_spaced(len(training), MEAN_MAP_FRAMES):
-        with contextlib.suppress(UserError):  # bad frames are counted where they are trained on or scored
-            depth_m = small_truth(training[index], max_depth_m)
-            maps += [depth_m] if depth_m.any() else []  # a frame beyond the range says nothing
+    maps = [small_truth(frame, max_depth_m) for frame in sample_frames(training, MEAN_MAP_FRAMES)]
+    maps = [depth_m for depth_m in maps if depth_m.any()]  # a frame beyond the range says nothing
     return mean_map(maps) if maps else None
 
 

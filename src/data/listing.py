@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,16 @@ class Subset:
     def encoding(self, index: int) -> str:
         """Describe how the depth of one frame is stored."""
         return self.pairs.encoding(self.rows[index])
+
+
+def sample_frames(pairs: Pairs, count: int) -> Iterator[Frame]:
+    """Yield up to `count` frames, evenly spaced in the list, except bad ones."""
+    for index in evenly_spaced(len(pairs), count):
+        try:
+            frame = pairs[index]
+        except UserError:  # counted where the frames are trained on or scored
+            continue
+        yield frame
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:

@@ -120,7 +120,7 @@ class Part(NamedTuple):
     macs: int
 
 
-def summarize(network: DepthNet) -> list[Part]:
+def summarize(network: nn.Module) -> list[Part]:
     """Count parameters and multiply-accumulates of each part for one 224x224 photo, the total last."""
     training, device = network.training, next(network.parameters()).device
     counter = FlopCounterMode(display=False)  # counts convolutions and matrix products, not norms and activations

@@ -28,36 +28,31 @@ SIGMOID_FACTOR = 1.702
 CENTRE = 128  # the byte that int8 kernels see as 0
 
 
-def export_onnx(
-    network: DepthNet, path: Path, about: Mapping[str, Any], *, unit: float, dynamic_batch: bool = False
-) -> None:
-    """Write a network in float32 with its description; its output is multiplied by `unit`.
+def to_onnx(network: DepthNet, *, unit: float, dynamic_batch: bool = False) -> ModelProto:
+    """Convert a network in float32; its output is multiplied by `unit`.
 
     **Shape**: `image` (1, 3, 224, 224) uint8 -> `depth` (1, 1, 56, 56) float32; any batch if `dynamic_batch`.
-    **Raises**: UserError when the file cannot be written.
     """
     image = torch.zeros(2 if dynamic_batch else 1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX, dtype=torch.uint8)
-    write_model(_trace(_OnBytes(network, unit), image, dynamic_batch), path, about)
+    return trace(_OnBytes(network, unit), image, dynamic_batch=dynamic_batch)
 
 
-def export_int8(
-    network: DepthNet, path: Path, about: Mapping[str, Any], *, unit: float, images: Sequence[NDArray[np.uint8]]
-) -> None:
-    """Write a network quantised to int8: static, weights per channel, the ranges of the activations those of `images`.
+def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8]]) -> ModelProto:
+    """Quantise a network to int8: static, weights per channel, the ranges of the activations those of `images`.
 
     The last convolution stays in float32, else depth would have 256 values. GELU becomes x * sigmoid(1.702 x), whose
     operators exist in int8.
 
-    **Shape**: `images` (224, 224, 3) each; the file's input and output are those of `export_onnx`.
+    **Shape**: `images` (224, 224, 3) each; input and output are those of `to_onnx`.
     **Source**: Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2 (this approximation of GELU).
-    **Raises**: UserError for the first architecture, and when the file cannot be written.
+    **Raises**: UserError for the first architecture.
     """
     if network.architecture != ARCHITECTURE:
         got = f"got a network of architecture {network.architecture}, expected {ARCHITECTURE}"
         raise UserError(f"--int8: {got}. Train it again with scripts/train.py, or leave --int8 out.")
     with tempfile.TemporaryDirectory() as folder:
         single, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("single", "prepared", "quantised"))
-        onnx.save(_trace(_OnCentredBytes(network, unit), _centre(images[0]), False), single)
+        onnx.save(trace(_OnCentredBytes(network, unit), _centre(images[0])), single)
         quant_pre_process(single, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
@@ -72,16 +67,30 @@ def export_int8(
         model = onnx.load(quantised)
     _take_bytes(model.graph)
     _fold_sigmoids(model.graph)
-    write_model(model, path, about)
+    return model
 
 
-def save_graph(module: nn.Module, image: Tensor, path: Path) -> None:
-    """Write any module in evaluation mode as it is, for inputs like `image`."""
-    path.write_bytes(_trace(module, image, False).SerializeToString())
+def trace(module: nn.Module, image: Tensor, *, dynamic_batch: bool = False) -> ModelProto:
+    """Convert any module in evaluation mode as it is, for inputs like `image`."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter by tracing is deprecated, but takes 2 s where the other one takes 20 s and one more package.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (image,),
+            file,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["depth"],
+            dynamic_axes={name: {0: "batch"} for name in ("image", "depth")} if dynamic_batch else None,
+        )
+    return onnx.load_from_string(file.getvalue())
 
 
 def write_model(model: ModelProto, path: Path, about: Mapping[str, Any]) -> None:
-    """Write a model with its description, whole or not at all."""
+    """Write a model with its description, whole or not at all; UserError when the disk refuses."""
     helper.set_model_props(model, {"about": json.dumps(about, sort_keys=True)})
     with whole_file(path) as unfinished:
         unfinished.write_bytes(model.SerializeToString())
@@ -147,24 +156,6 @@ class _Calibration(CalibrationDataReader):
         return next(self.inputs, None)
 
 
-def _trace(module: nn.Module, image: Tensor, dynamic_batch: bool) -> ModelProto:
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # The exporter by tracing is deprecated, but takes 2 s where the other one takes 20 s and one more package.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (image,),
-            file,  # type: ignore[arg-type]
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["image"],
-            output_names=["depth"],
-            dynamic_axes={name: {0: "batch"} for name in ("image", "depth")} if dynamic_batch else None,
-        )
-    return onnx.load_from_string(file.getvalue())
-
-
 def _last_nodes(graph: GraphProto) -> list[str]:
     """Name the convolution with one output channel, which is the last one, and what follows it."""
     kernels = {value.name for value in graph.initializer if len(value.dims) == 4 and value.dims[0] == 1}
@@ -193,13 +184,15 @@ def _take_bytes(graph: GraphProto) -> None:
 
 
 def _fold_sigmoids(graph: GraphProto) -> None:
-    """Let each sigmoid read its features at `SIGMOID_FACTOR` times their scale, instead of a product."""
+    """Let each GELU's sigmoid read its features at `SIGMOID_FACTOR` times their scale, instead of a product."""
     made_by = {name: node for node in graph.node for name in node.output}
     constants = {value.name: value for value in graph.initializer}
     for sigmoid in [node for node in graph.node if node.op_type == "Sigmoid"]:
         dequantise = made_by[sigmoid.input[0]]
         quantise = made_by[dequantise.input[0]]
         product = made_by[quantise.input[0]]
+        if product.op_type != "Mul":  # of an encoder's own SiLU or squeeze-and-excitation
+            continue
         (features,) = (node for name in product.input if (node := made_by[name]).input[0] not in constants)
         scale = numpy_helper.to_array(constants[features.input[1]]) * np.float32(SIGMOID_FACTOR)
         graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), f"{sigmoid.name}_scale"))

@@ -41,10 +41,12 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        image = image if image.is_floating_point() else image / 255
+        if image.is_floating_point():
+            image = (255 * image).round()
         if (height, width) != (IMAGE_SIZE_PX, IMAGE_SIZE_PX):
-            image = F.interpolate(image, (IMAGE_SIZE_PX, IMAGE_SIZE_PX), mode="bilinear", antialias=True)
-        pixels = (255 * image).round().to(torch.uint8).contiguous().numpy()
+            size = IMAGE_SIZE_PX, IMAGE_SIZE_PX
+            image = F.interpolate(image.float(), size, mode="bilinear", antialias=True).round()
+        pixels = image.to(torch.uint8).contiguous().numpy()
         photos = [pixels] if self.has_any_batch else [pixels[index : index + 1] for index in range(len(pixels))]
         depth = torch.cat([torch.from_numpy(self.session.run(None, {"image": photo})[0]) for photo in photos])
         if depth.shape[-2:] != (height // 4, width // 4):
