@@ -44,7 +44,7 @@ def main() -> None:
     if "validation" not in options.typed:
         options.validation = read_preset(runs[0]).get("validation", options.validation)
     data = open_data(options)
-    options.data, options.data_dir = data.kind, data.root
+    options.data, options.data_dir = data.name, data.root
     typed = {"data", "data_dir", "seed", *options.typed} - {"out", "presets"}
     shared = {key: value for key, value in as_preset(options).items() if key in typed}
     refuse_other_options(options.out / "sweep.yaml", shared)

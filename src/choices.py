@@ -10,6 +10,8 @@ from pathlib import Path
 from src.files import is_writable
 
 KINDS = ("auto", "nyu", "rooms", "csv", "folder")  # what `--data` may name
+PLUS_ROOMS = "+rooms"
+MIXED_KINDS = tuple(f"{kind}{PLUS_ROOMS}" for kind in ("nyu", "csv", "folder"))  # to train on: real frames and rooms
 
 SPLITS = ("train", "val", "test")
 

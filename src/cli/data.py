@@ -25,7 +25,7 @@ LARGE_CACHE_BYTES = 10**9  # from this size on, the size of the cache is printed
 
 def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
     """Choose the data set that the options ask for, and print which one it is."""
-    if options.data in ("auto", "nyu") and options.data_dir is None:
+    if options.data in ("auto", "nyu", "nyu+rooms") and options.data_dir is None:
         print("looking for NYU Depth V2 …", flush=True)
     data = choose_data(
         options.data,
@@ -39,7 +39,8 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
         without=getattr(options, "without", None),
     )
     name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos"}.get(data.kind, f"your {data.kind}")
-    if idle := idle_options(options, data.kind):
+    name += " and generated ROOMS" * data.mixed
+    if idle := idle_options(options, data.name):
         print(f"no effect on {name}: {', '.join(idle)}", flush=True)
     print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)
     return data

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.choices import PLUS_ROOMS
 from src.cli.data import open_data
 from src.cli.sources import Data
 from src.conventions import MAX_DEPTH_M
@@ -52,10 +53,11 @@ def put_in_metres(
 def open_its_data(about: dict[str, Any], options: Namespace) -> Data:
     """Open the data to evaluate a network on; options that were not typed are those of its training."""
     trained = about["options"]
+    kind = trained["data"].removesuffix(PLUS_ROOMS)
     if options.data is None and options.data_dir is None:
-        options.data = trained["data"] if "data_dir" in trained else "auto"  # exported weights store no folder
+        options.data = kind if "data_dir" in trained else "auto"  # exported weights store no folder
     options.data = options.data or "auto"
-    if options.data_dir is None and options.data in ("auto", trained["data"]):
+    if options.data_dir is None and options.data in ("auto", kind):
         options.data_dir = known_folder(trained)
     if options.validation is None:
         options.validation = trained["validation"]

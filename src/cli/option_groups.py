@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from src.choices import AMP, DEVICES, INGREDIENTS, KINDS, ROOMS, WEIGHTS, default_cache, parse_max_bad
+from src.choices import (
+    AMP,
+    DEVICES,
+    INGREDIENTS,
+    KINDS,
+    MIXED_KINDS,
+    ROOMS,
+    WEIGHTS,
+    default_cache,
+    parse_max_bad,
+)
 from src.cli.parsing import Parser, checked, number
 
 SWITCH = BooleanOptionalAction
@@ -22,13 +32,14 @@ KINDS_WITH = {
     "rooms": ("rooms",),
     "holes": ("rooms",),
     "without": ("rooms",),
+    "repeat": ("+",),
     "depth_scale": ("csv", "folder"),
     "data_dir": ("nyu", "csv", "folder"),
     "validation": ("nyu", "csv", "folder"),
     "max_bad": ("nyu", "csv", "folder"),
     "fov": ("csv", "folder"),
 }
-"""The kinds of data on which these options have an effect."""
+"""The kinds of data on which these options have an effect; "+" are mixed ones."""
 
 
 def add_data_options(parser: Parser, *, trains: bool) -> None:
@@ -36,7 +47,8 @@ def add_data_options(parser: Parser, *, trains: bool) -> None:
     add = parser.add_argument_group("data").add_argument
     kind = "auto" if trains else None
     help_ = "your own pairs in a csv or folder, or auto: NYU if it is found, else rooms"
-    add("--data", choices=KINDS, default=kind, help=help_)
+    help_ += "; +rooms trains on generated rooms as well" * trains
+    add("--data", choices=KINDS + MIXED_KINDS * trains, default=kind, help=help_)
     add("--data-dir", type=Path, metavar="PATH", help="what contains NYU, the csv file, or images/ and depth/")
     add("--depth-scale", type=POSITIVE, metavar="UNITS", help="own pairs: how many stored units are a metre")
     add_fov_option(parser)
@@ -47,7 +59,9 @@ def add_data_options(parser: Parser, *, trains: bool) -> None:
         add("--holes", action=SWITCH, default=False, help="rooms: remove training depth that a Kinect cannot measure")
         help_ = "rooms: generate training rooms without one ingredient, to measure its effect"
         add("--without", choices=INGREDIENTS, help=help_)
-        refuse_on_other_data(parser, "rooms", "holes", "without")
+        help_ = "+rooms: how often an epoch shows each real frame; default: until half of the frames are real"
+        add("--repeat", type=COUNT, metavar="N", help=help_)
+        refuse_on_other_data(parser, "rooms", "holes", "without", "repeat")
     add("--limit", type=COUNT, metavar="N", help="use only the first N frames of each split, for a quick test")
     refuse_on_other_data(parser, "data_dir", "depth_scale", "fov", "validation")
 
@@ -112,10 +126,15 @@ def refuse_on_other_data(parser: Parser, *names: str) -> None:
 
 
 def _other_data(kinds: Sequence[str], options: Namespace) -> str | None:
-    return None if options.data in (None, "auto", *kinds) else f"on --data {options.data}"
+    return None if options.data in (None, "auto") or _concerns(kinds, options.data) else f"on --data {options.data}"
+
+
+def _concerns(kinds: Sequence[str], data: str) -> bool:
+    """Tell whether any of the kinds that `data` names, such as nyu and + and rooms, is among `kinds`."""
+    return any(part in kinds for part in data.replace("+", " + ").split())
 
 
 def idle_options(options: Namespace, kind: str) -> list[str]:
     """List the typed options that have no effect on the kind of data that was found."""
-    idle = (name for name in sorted(options.typed) if kind not in KINDS_WITH.get(name, (kind,)))
-    return [f"--{name.replace('_', '-')}" for name in idle]
+    limited = sorted(options.typed & KINDS_WITH.keys())
+    return [f"--{name.replace('_', '-')}" for name in limited if not _concerns(KINDS_WITH[name], kind)]

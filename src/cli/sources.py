@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from src.choices import ROOMS, SPLITS
+from src.choices import PLUS_ROOMS, ROOMS, SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Pairs, UserError
 from src.data.csv_rows import Row, read_rows, split_by_scene
 from src.data.folder_rows import is_paired_folder, read_folder
-from src.data.listing import ListedPairs, Subset
+from src.data.listing import Concatenation, ListedPairs, Subset
 from src.data.nyu import find_nyu, locate_nyu, open_nyu
 from src.data.packed import TRAINING_SIZES
 from src.rooms.rooms import RoomPairs
@@ -22,7 +22,7 @@ class Data:
     """A data set: its kind, where it is, why it was chosen, and the options that concern it.
 
     `rooms` is how many training rooms to generate, `holes` whether depth that a Kinect cannot measure is removed,
-    `without` an ingredient to leave out.
+    `without` an ingredient to leave out. With `mixed`, rooms are added to the frames to train on.
     """
 
     kind: str
@@ -35,6 +35,12 @@ class Data:
     rooms: int = ROOMS["train"]
     holes: bool = False
     without: str | None = None
+    mixed: bool = False
+
+    @property
+    def name(self) -> str:
+        """What `--data` calls it."""
+        return self.kind + PLUS_ROOMS * self.mixed
 
     @property
     def last_split(self) -> str:
@@ -69,6 +75,11 @@ class Data:
             raise UserError(f"--data {self.kind}: the {split} split is empty. {advice}.")
         return Subset(pairs, range(min(limit, len(pairs)))) if limit else pairs
 
+    def open_training(self, limit: int | None = None) -> Pairs:
+        """Open the frames to train on: those of `train`, followed by rooms if they are mixed."""
+        real = self.open("train", limit)
+        return Concatenation([real, replace(self, kind="rooms").open("train", limit)]) if self.mixed else real
+
     def _open(self, split: str) -> Pairs:
         if self.kind == "rooms" or self.root is None:
             # Training rooms have the size that the cache stores; test rooms have NYU's size, as its protocol expects.
@@ -92,8 +103,8 @@ class Data:
 
 
 def choose_data(kind: str = "auto", folder: Path | None = None, **settings: Any) -> Data:
-    """Choose a data set as `find_data` does, with any of `Data`'s settings."""
-    return Data(*find_data(kind, folder), **settings)
+    """Choose a data set as `find_data` does, with any of `Data`'s settings; a kind that ends in +rooms mixes."""
+    return Data(*find_data(kind.removesuffix(PLUS_ROOMS), folder), **settings, mixed=kind.endswith(PLUS_ROOMS))
 
 
 def find_data(kind: str, folder: Path | None) -> tuple[str, Path | None, str]:

@@ -13,7 +13,8 @@ from src.conventions import Pairs, UserError
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
 from src.data.frame import common_size
-from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES
+from src.data.listing import Concatenation
+from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Packed
 from src.network import MEAN_DEPTH, DepthNet, rebuild, summarize
 from src.training import checkpoint, distributed
 from src.training.engine import Precision
@@ -36,10 +37,10 @@ def open_frames(options: Namespace) -> Frames:
     """Open the data set; its kind and its folder are entered into the options."""
     with distributed.first_on_its_machine():
         data = open_data(options, options.max_depth)
-        options.data, options.data_dir = data.kind, data.root
-        training = announce(data.open("train", options.limit))
+        options.data, options.data_dir = data.name, data.root
+        training = announce(data.open_training(options.limit))
         validation = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
-    distributed.require_same(describe_frames(data.kind, training, validation), "data")
+    distributed.require_same(describe_frames(data.name, training, validation), "data")
     return Frames(data, training, validation)
 
 
@@ -97,8 +98,24 @@ def make_batches(
     shared: dict[str, Any] = {"device": device, "workers": options.workers}
     shared |= {"rank": distributed.rank(), "world_size": distributed.world_size()}
     augmentation = choose_augmentation(options, frames.data.kind)
-    batches = TrainingBatches(training, options.batch_size, augmentation=augmentation, seed=options.seed, **shared)
+    order = order_frames(training, frames.training, options.repeat)
+    batches = TrainingBatches(
+        training, options.batch_size, augmentation=augmentation, seed=options.seed, order=order, **shared
+    )
     return batches, None if validation is None else ValidationBatches(validation, options.batch_size, **shared)
+
+
+def order_frames(packed: Packed, pairs: Pairs, repeat: int | None) -> list[int]:
+    """List the packed frames of an epoch: each once, but real ones that are mixed with rooms several times."""
+    rows = list(range(len(packed)))
+    if not isinstance(pairs, Concatenation):
+        return rows
+    real = int((packed.rows < len(pairs.parts[0])).sum())
+    rooms = len(rows) - real
+    repeat = repeat or max(1, round(rooms / real))
+    share = repeat * real / (repeat * real + rooms)
+    print(f"an epoch: {real} real frames {repeat} times, {rooms} rooms once; {share:.0%} of it real", flush=True)
+    return rows[:real] * repeat + rows[real:]
 
 
 def choose_augmentation(options: Namespace, kind: str) -> Augmentation:

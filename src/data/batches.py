@@ -1,7 +1,7 @@
 """Training, validation and evaluation batches of packed frames."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from src.data.workers import ADVICE, postpone_signals, share_batch
 class TrainingBatches:
     """Shuffled, augmented batches. Seed, epoch and batch number determine every random draw; no state is saved.
 
-    Frames that do not fill a last batch are dropped from the epoch. With `world_size` processes, each gets its share
-    of every batch, drawn as for one process alone.
+    An epoch has the frames of `order`, by default each once. Those that do not fill a last batch are dropped. With
+    `world_size` processes, each gets its share of every batch, drawn as for one process alone.
 
     **Raises**: UserError when a batch cannot be shared evenly.
     """
@@ -34,27 +34,29 @@ class TrainingBatches:
         augmentation: Augmentation,
         seed: int,
         device: torch.device,
+        order: Sequence[int] | None = None,
         workers: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.packed, self.batch_size = packed, min(batch_size, len(packed))
+        self.packed, self.order = packed, range(len(packed)) if order is None else order
+        self.batch_size = min(batch_size, len(self.order))
         self.augmentation, self.seed, self.device, self.workers = augmentation, seed, device, workers
         if self.batch_size % world_size:
             raise UserError(
                 f"--batch-size {self.batch_size}: cannot be shared evenly by {world_size} processes. "
-                f"Take a multiple of {world_size}, at most the {len(packed)} frames."
+                f"Take a multiple of {world_size}, at most the {len(self.order)} frames."
             )
         size = self.batch_size // world_size
         self._share = slice(rank * size, (rank + 1) * size)
 
     def __len__(self) -> int:
-        return len(self.packed) // self.batch_size
+        return len(self.order) // self.batch_size
 
     @property
     def plan(self) -> str:
         """Describe what determines the order of the frames."""
-        return f"{len(self.packed)} frames in batches of {self.batch_size}, seed {self.seed}"
+        return f"{len(self.order)} frames in batches of {self.batch_size}, seed {self.seed}"
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, from batch `start` on."""
@@ -76,8 +78,9 @@ class TrainingBatches:
 
     def _plan(self, number: int) -> list[list[int]]:
         """Choose the frames of each batch of an epoch, sorted within a batch for the disk."""
-        order = RandomSampler(self.packed, generator=_generator(self.seed, number))
-        return [sorted(rows) for rows in BatchSampler(order, self.batch_size, drop_last=True)]
+        sampler = RandomSampler(self.order, generator=_generator(self.seed, number))
+        batches = BatchSampler(sampler, self.batch_size, drop_last=True)
+        return [sorted(self.order[index] for index in batch) for batch in batches]
 
 
 class ValidationBatches:

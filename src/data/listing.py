@@ -230,6 +230,31 @@ class Subset:
         return self.pairs.encoding(self.rows[index])
 
 
+class Concatenation:
+    """The frames of several sources, one source after the other; the cameras are those of the first."""
+
+    def __init__(self, parts: Sequence[Pairs]) -> None:
+        self.parts = parts
+        self._places = [(part, index) for part in parts for index in range(len(part))]
+        self.names = [name for part in parts for name in part.names]
+        self.scenes = [scene for part in parts for scene in part.scenes]
+        self.fingerprint = " + ".join(part.fingerprint for part in parts)
+        self.identity = " + ".join(part.identity for part in parts)
+        self.cameras, self.summary = parts[0].cameras, parts[0].summary
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Frame:
+        part, row = self._places[index]
+        return part[row]
+
+    def encoding(self, index: int) -> str:
+        """Describe how the depth of one frame is stored."""
+        part, row = self._places[index]
+        return part.encoding(row)
+
+
 def sample_frames(pairs: Pairs, count: int) -> Iterator[Frame]:
     """Yield up to `count` frames, evenly spaced in the list, except bad ones."""
     for index in evenly_spaced(len(pairs), count):

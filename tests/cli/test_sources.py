@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,9 @@ from PIL import Image
 
 from src.cli import sources
 from src.cli.sources import choose_data
+from src.cli.training import order_frames
 from src.conventions import UserError
+from src.data.packed import VALIDATION_SIZES, pack
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,24 @@ def test_data_that_are_not_there_are_refused(tmp_path: Path, kind: str, message:
     if kind != "auto":
         with pytest.raises(UserError, match="the network is off" if kind == "nyu" else message):
             choose_data(kind)
+
+
+def test_rooms_are_mixed_with_real_frames_to_train_on_only(nyu_folder: Path, tmp_path: Path) -> None:
+    data = choose_data("nyu+rooms", nyu_folder, validation=0.2, rooms=5)
+    real, mixed = data.open("train"), data.open_training()
+    assert (data.name, data.kind, data.last_split) == ("nyu+rooms", "nyu", "test")
+    assert list(mixed.names) == [*real.names, *(f"rooms/train/00000{index}" for index in range(5))]
+    assert len(data.open_training(2)) == 4
+    np.testing.assert_array_equal(mixed[1].image, real[1].image)
+    np.testing.assert_array_equal(mixed[len(real)].depth_m, choose_data("rooms", rooms=5).open("train")[0].depth_m)
+
+    (nyu_folder / "nyu_data" / real.names[1]).write_bytes(b"damaged")
+    packed = pack(mixed, tmp_path, VALIDATION_SIZES, max_depth_m=10)
+    for repeat, shown in ((None, 1), (3, 3)):  # 13 real frames are more than half already
+        counts = Counter(packed.names[row] for row in order_frames(packed, mixed, repeat))
+        expected = {name: 1 if "rooms" in name else shown for index, name in enumerate(mixed.names) if index != 1}
+        assert counts == expected
+    assert order_frames(packed, real, None) == list(range(len(packed)))
 
 
 def test_a_csv_is_split_and_scaled(nyu_folder: Path) -> None:

@@ -58,6 +58,14 @@ def test_seed_and_epoch_determine_every_draw(packed: Packed) -> None:
         assert not torch.equal(first[0].image, next(other).image)
 
 
+def test_an_epoch_shows_frames_as_often_as_its_order_names_them(packed: Packed) -> None:
+    repeated = TrainingBatches(packed, 5, augmentation=Augmentation(), seed=0, device=CPU, order=[0, *[7] * 9])
+    assert len(repeated) == 2
+    names = [repeated.names(4, index) for index in range(2)]
+    assert sorted(names[0] + names[1]) == sorted([packed.names[0], *[packed.names[7]] * 9])
+    assert sum(len(batch.image) for batch in repeated.epoch(4)) == 10
+
+
 def test_examples_show_each_frame_before_and_after(nyu_folder: Path) -> None:
     pairs = open_nyu(nyu_folder / "nyu_data", "train", validation=0)
     frames = [pairs[row] for row in (0, 5, 17)]
