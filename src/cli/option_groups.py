@@ -77,7 +77,8 @@ def add_cache_options(parser: Parser) -> None:
     """Add where decoded frames are cached, and how many processes load them."""
     add = parser.add_argument_group("cache").add_argument
     add("--cache-dir", type=Path, default=default_cache(), metavar="DIR", help="folder of the decoded frames")
-    add("--workers", type=INDEX, default=0, metavar="N", help="processes that load batches")
+    help_ = "processes that load batches; default: on a GPU one for each spare CPU core, at most 4, else 0"
+    add("--workers", type=INDEX, metavar="N", help=help_)
 
 
 def add_checkpoint_argument(parser: Parser) -> None:

@@ -1,5 +1,6 @@
 """The parts of a training run, made from its options: frames, batches, network, state, the checkpoint's facts."""
 
+import os
 from argparse import Namespace
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.provenance import describe_machine, revision
 from src.training.state import State
 
+MOST_WORKERS = 4
 SWA_LR_SHARE = 0.25  # the learning rate during SWA, as a share of --lr: weights to be averaged must keep moving
 
 
@@ -95,7 +97,10 @@ def make_batches(
         validation = decode(frames.validation, VALIDATION_SIZES, options, size_px) if frames.validation else None
     readable = f"{len(frames.training)} frames, unreadable {sorted(training.left_out) or 'none'}"
     distributed.require_same(readable, "readable frames")
-    shared: dict[str, Any] = {"device": device, "workers": options.workers}
+    workers = options.workers
+    if workers is None:  # a CPU that computes has no core to spare
+        workers = min(MOST_WORKERS, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
+    shared: dict[str, Any] = {"device": device, "workers": workers}
     shared |= {"rank": distributed.rank(), "world_size": distributed.world_size()}
     augmentation = choose_augmentation(options, frames.data.kind)
     order = order_frames(training, frames.training, options.repeat)

@@ -158,6 +158,11 @@ def share_statistics(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
+def gradients_kept(network: nn.Module, kept: bool) -> contextlib.AbstractContextManager[None]:
+    """Keep the gradients of the backward passes in this context to this process, if `kept`, until one shares them."""
+    return network.no_sync() if kept and isinstance(network, DistributedDataParallel) else contextlib.nullcontext()
+
+
 def share_gradients(network: nn.Module) -> nn.Module:
     """Wrap the network so that a backward pass leaves each process the mean gradient of all."""
     return network if world_size() == 1 else DistributedDataParallel(network)

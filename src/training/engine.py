@@ -90,6 +90,7 @@ def choose_precision(device: str, amp: str) -> Precision:
         raise UserError(f"--device {device}: torch finds none here. Take --device auto.")
     if device == "cuda":
         check_kernels()
+        torch.backends.cudnn.benchmark = True  # the fastest kernels for the sizes, which do not change
     if amp == "auto" and device == "cuda":
         amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if amp == "fp16" and device == "mps":
@@ -152,10 +153,11 @@ def train_epoch(
     tally = torch.zeros_like(state.sums)  # of one step: sums of loss, measures, gradient, and the count of batches
     for batch in batches:
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
-        with precision.autocast():
-            prediction = forward(batch.image.contiguous(memory_format=torch.channels_last))
-        value = loss(prediction.float(), target, batch.valid, distributed.mean)
-        scaler.scale(value / accumulate).backward()
+        with distributed.gradients_kept(forward, (state.batch + 1) % accumulate != 0):
+            with precision.autocast():
+                prediction = forward(batch.image.contiguous(memory_format=torch.channels_last))
+            value = loss(prediction.float(), target, batch.valid, distributed.mean)
+            scaler.scale(value / accumulate).backward()
         measures = measure_images(prediction.detach(), target, batch.valid, units.metres(batch.scale)).mean(dim=1)
         tally[:-2] += torch.cat([value.detach()[None], measures])
         tally[-1] += 1

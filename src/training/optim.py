@@ -67,9 +67,11 @@ def make_ema(network: nn.Module, decay: float) -> AveragedModel:
 
     @torch.no_grad()
     def update(averaged: Tensors, current: Tensors, n: Tensor | int) -> None:
-        get_ema_multi_avg_fn(min(decay, (1 + int(n)) / (10 + int(n))))(averaged, current, n)
+        count = int(average.n_averaged)  # on the CPU, where `n` may be on a GPU, for which this would wait
+        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(averaged, current, n)
 
-    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+    average = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+    return average
 
 
 def make_swa(network: nn.Module) -> AveragedModel:
