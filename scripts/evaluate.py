@@ -13,22 +13,26 @@ if __name__ == "__main__":
 from pathlib import Path
 
 from src.cli.network import choose_split, open_its_data, open_network
-from src.cli.report import report
+from src.cli.report import print_comparison, report
+from src.scoring.evaluation import write_json
 
 
 def main() -> None:
     options = parse_evaluation(__doc__)
     estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
     data = open_its_data(estimator.about, options)
-    report(
-        estimator,
-        data,
-        choose_split(options.split, data, estimator.about),
-        folder=options.out or (options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped"),
-        limit=options.limit,
-        max_bad=options.max_bad,
-        extra_json=options.json,
+    split = choose_split(options.split, data, estimator.about)
+    folder = options.out or (options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped")
+    bounds = {"limit": options.limit, "max_bad": options.max_bad}
+    result, scores = report(
+        estimator, data, split, folder=folder, **bounds, extra_json=options.json, save_png=options.save_png
     )
+    if options.compare:
+        other = open_network(options.compare, options.weights, device=options.device, amp=options.amp)
+        _, others = report(other, data, split, folder=folder / "compared", **bounds)
+        result["compared"] = print_comparison(scores, others, (estimator.name, other.name))
+        if options.json:
+            write_json(options.json, result)
 
 
 if __name__ == "__main__":

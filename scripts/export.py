@@ -47,7 +47,7 @@ def main() -> None:
     exported = open_network(options.out, None, **machine)
     folder = options.checkpoint.parent / "exported"
     bounds = {"limit": options.limit, "max_bad": options.max_bad}
-    scores = report(exported, data, split, folder=folder, name=options.out.name, **bounds)
+    scores, _ = report(exported, data, split, folder=folder, name=options.out.name, **bounds)
     write({**about, "scores": scores})
     print(f"\n{options.to}  {options.out}, {options.out.stat().st_size / 1e6:.1f} MB")
     if options.to == "safetensors":

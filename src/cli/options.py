@@ -121,8 +121,12 @@ def parse_evaluation(description: str | None, words: Words = None) -> Namespace:
     add_max_bad_option(parser)
     add_split_option(parser)
     add_machine_options(parser)
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the result there")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the files; default: the checkpoint's")
+    add = parser.add_argument
+    add("--compare", type=Path, metavar="PATH", help="another checkpoint to score on the same frames, with p-values")
+    help_ = "write predictions and truth as 16-bit PNG in millimetres, as bts's eval_with_pngs.py reads them"
+    add("--save-png", type=Path, metavar="DIR", help=help_)
+    add("--json", type=Path, metavar="PATH", help="also write the result there")
+    add("--out", type=Path, metavar="DIR", help="folder of the files; default: the checkpoint's")
     return parser.parse_args(words)
 
 

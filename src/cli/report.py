@@ -1,5 +1,6 @@
 """Score a network on frames of a data set: a table, files beside the checkpoint, and pictures of predictions."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from src.data.packed import Packed
 from src.estimator import DepthEstimator
 from src.scoring import evaluation
 from src.scoring.metrics import MeanMap, has_eigen_truth, mean_map
+from src.scoring.significance import compare_frames
 from src.training.engine import Precision, predict
 from src.training.provenance import describe_device, revision
 from src.training.run_log import RunLog
@@ -35,8 +37,11 @@ def report(
     max_bad: str | None = None,
     name: str | None = None,
     extra_json: Path | None = None,
-) -> dict[str, Any]:
+    save_png: Path | None = None,
+) -> tuple[dict[str, Any], list[evaluation.ImageScore]]:
     """Score all frames of a split, print the table, and write JSON, CSV and a strip of best, median and worst frame.
+
+    `save_png` is a folder for predictions and truth as other programs read them.
 
     The mean map of the training frames of the same data is scored as a baseline, where there are any.
     """
@@ -49,7 +54,12 @@ def report(
     bar = tqdm(samples, total=len(pairs), desc=f"evaluating on {data.kind} {split}", **bar_options())
     baseline = average_depth(data, split, limit, max_depth_m)
     scores = evaluation.evaluate(
-        partial(estimate_one, network, precision), bar, unit_m=unit_m, max_depth_m=max_depth_m, mean_map=baseline
+        partial(estimate_one, network, precision),
+        bar,
+        unit_m=unit_m,
+        max_depth_m=max_depth_m,
+        mean_map=baseline,
+        **({"save": partial(evaluation.save_as_png, save_png)} if save_png else {}),
     )
     result = evaluation.summarize_scores(
         scores,
@@ -86,14 +96,47 @@ def report(
     print(f"\n{name}, trained on {about['data']}, scored on {frames}, truth up to {max_depth_m:g} m:\n")
     print(evaluation.format_table(result))
     origin = f"of {baseline.frames} training frames" if baseline else "none, since these data have no training frames"
+    ratios = ", ".join(f"{share} {ratio:.3f}" for share, ratio in result["median_ratio"].items())
     print(f"\n{result['device']}, {result['precision']}; mean map: {origin}")
+    if unit_m is not None:
+        print(f"true / predicted median depth of a frame: {ratios}")
+    print(f"worst frames: {', '.join(result['worst'])}")
     if left_out.reasons:
         print(f"{len(left_out.reasons)} frames could not be read: these figures are not those of the whole list.")
     announce_empty(len(left_out.empty), len(pairs), max_depth_m)
     if unit_m is None:
         print("eigen and metric10 need metres, which this network (--target relative) does not estimate.")
     print(f"\nresult  {stem}.json\nper image  {stem}.csv\npicture  {stem}.png")
-    return result
+    if save_png:
+        print(f"PNG        {save_png}: predictions, truth")
+    return result, scores
+
+
+def print_comparison(
+    first: Sequence[evaluation.ImageScore], second: Sequence[evaluation.ImageScore], names: Sequence[str]
+) -> dict[str, Any]:
+    """Print and return how two networks differ on the frames that both were scored on.
+
+    **Raises**: UserError when they have no frame in common.
+    """
+    others = {score.name: score for score in second}
+    pairs = [(score, others[score.name]) for score in first if score.name in others]
+    if not pairs:
+        raise UserError("--compare: the two networks were scored on no common frame. Name the same --data.")
+    print(f"\n{names[0]} and {names[1]} on the same {len(pairs)} frames; difference: the second minus the first\n")
+    print(f"{'measure':22}{'first':>9}{'second':>9}{'difference':>12}{'95 % interval':>20}{'p':>9}")
+    compared = {}
+    for protocol, measures in evaluation.COLUMNS.items():
+        for measure in measures:
+            held = [[score.plain.get(protocol, {}).get(measure) for score in pair] for pair in pairs]
+            if any(None in values for values in held):
+                continue
+            difference = compare_frames(*zip(*held, strict=True))
+            compared[f"{protocol}_{measure}"] = difference._asdict()
+            change, interval = difference.second - difference.first, f"{difference.low:+.4f} to {difference.high:+.4f}"
+            line = f"{protocol + ' ' + measure:22}{difference.first:9.4f}{difference.second:9.4f}"
+            print(f"{line}{change:+12.4f}{interval:>20}{difference.p:9.4f}")
+    return compared
 
 
 def estimate_one(network: nn.Module, precision: Precision, image: Tensor) -> Tensor:

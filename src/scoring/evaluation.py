@@ -2,32 +2,60 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from src.conventions import MAX_DEPTH_M, Sample
 from src.files import whole_file
-from src.scoring.metrics import MeanMap, Measures, average, score
+from src.scoring.metrics import (
+    MeanMap,
+    Measures,
+    average,
+    by_distance,
+    eigen_pixels,
+    median_ratio,
+    resize_depth,
+    score,
+)
+from src.scoring.significance import confidence_interval
 
 COLUMNS = {
     "eigen": ("abs_rel", "rmse_m", "log10", "d1", "d2", "d3"),
     "eigen_median": ("abs_rel", "rmse_m", "log10", "d1", "d2", "d3"),
+    "fastdepth": ("abs_rel", "rmse_m", "log10", "d1", "d2", "d3"),
     "metric10": ("ssim", "mse"),
     "relative": ("ssim", "mse"),
 }
 """The protocols and measures of a result, in the order of its table."""
 
 
+WORST = 10
+
+
 class ImageScore(NamedTuple):
-    """One frame's measures by protocol: of the prediction, of its average with the flipped image's, of the mean map."""
+    """One frame's measures by protocol: of the prediction, of its average with the flipped image's, of the mean map.
+
+    `by_distance` is empty for relative depth; `median_ratio` is the true median depth / the predicted one.
+    """
 
     name: str
     plain: dict[str, Measures]
     flipped: dict[str, Measures]
     mean_map: dict[str, Measures]
+    by_distance: dict[str, Measures]
+    median_ratio: float
+
+    @property
+    def error(self) -> tuple[str, float]:
+        """The measure by which frames are ranked: RMSE, or AbsRel where there is no scale."""
+        protocol, measure = ("eigen", "rmse_m") if "eigen" in self.plain else ("eigen_median", "abs_rel")
+        return measure, self.plain[protocol][measure]
 
 
 def evaluate(
@@ -37,15 +65,18 @@ def evaluate(
     unit_m: float | None,
     max_depth_m: float = MAX_DEPTH_M,
     mean_map: MeanMap | None = None,
+    save: Callable[[int, Tensor, Sample], None] = lambda index, prediction_m, sample: None,
 ) -> list[ImageScore]:
     """Score every frame, one at a time; the mean map of training frames is scored as a baseline if it is given.
+
+    `save` gets each frame's number and its prediction in metres, before it is resized.
 
     **Shape**: `predict` turns a photo (1, 3, h, w) uint8 into depth (h/4, w/4).
     **Units**: `unit_m` is the depth in metres at which the output is 1, None for relative depth; truth counts up to
     `max_depth_m`.
     """
     scores = []
-    for sample in samples:
+    for index, sample in enumerate(samples):
         prediction = predict(sample.image)
         mirrored = predict(sample.image.flip(3)).flip(1)
         scaled_m = unit_m and unit_m * sample.scale
@@ -54,16 +85,57 @@ def evaluate(
             for depth in (prediction, (prediction + mirrored) / 2)
         )
         baseline = mean_map.score(sample.small_truth_m) if mean_map else {}
-        scores.append(ImageScore(sample.name, plain, flipped, baseline))
+        metres = prediction * (scaled_m or 1.0)
+        ratio = median_ratio(*eigen_pixels(metres, sample.truth_m, max_depth_m))
+        distances = by_distance(metres, sample.truth_m, max_depth_m) if unit_m else {}
+        scores.append(ImageScore(sample.name, plain, flipped, baseline, distances, ratio))
+        save(index, metres, sample)
     return scores
 
 
+def save_as_png(folder: Path, index: int, prediction_m: Tensor, sample: Sample) -> None:
+    """Write prediction and truth as 16-bit PNG in millimetres, named as bts's `eval_with_pngs.py` expects.
+
+    **Raises**: UserError when a file cannot be written.
+    """
+    files = {
+        folder / "predictions" / f"frame_rgb_{index:05}.png": resize_depth(prediction_m, sample.truth_m),
+        folder / "truth" / "frame" / f"sync_depth_{index:05}.png": sample.truth_m,
+    }
+    for path, depth_m in files.items():
+        millimetres = (depth_m.double() * 1000).round().clamp(0, 65535).numpy().astype(np.uint16)
+        with whole_file(path) as unfinished:
+            Image.fromarray(millimetres).save(unfinished, "png")
+
+
 def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, Any]:
-    """Average over images, and add the facts of the measurement."""
+    """Average over images, and add the facts of the measurement.
+
+    `protocols_low` and `protocols_high` are the ends of 95 % intervals, by bootstrap over the images. Distances are
+    averaged over the images that have them.
+    """
+    protocols = average([score.plain for score in scores])
+    intervals = {
+        protocol: {m: confidence_interval([score.plain[protocol][m] for score in scores]) for m in measures}
+        for protocol, measures in protocols.items()
+    }
+    distances = dict.fromkeys(name for score in scores for name in score.by_distance)
+    ratios = np.percentile([score.median_ratio for score in scores], (5, 50, 95))
+    ranked = sorted(scores, key=lambda score: score.error, reverse=True)
     return {
         "count": len(scores),
         **facts,
-        "protocols": average([score.plain for score in scores]),
+        "protocols": protocols,
+        **{
+            f"protocols_{end}": {p: {m: interval[i] for m, interval in v.items()} for p, v in intervals.items()}
+            for i, end in enumerate(("low", "high"))
+        },
+        "by_distance": {
+            name: average([{name: score.by_distance[name]} for score in scores if name in score.by_distance])[name]
+            for name in sorted(distances, key=lambda name: float(name.split("-")[0]))
+        },
+        "median_ratio": dict(zip(("5 %", "50 %", "95 %"), ratios.tolist(), strict=True)),
+        "worst": [score.name for score in ranked[:WORST]],
         "protocols_flip": average([score.flipped for score in scores]),
         "protocols_mean_map": average([score.mean_map for score in scores]),
     }
@@ -72,21 +144,24 @@ def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, An
 def format_table(result: dict[str, Any]) -> str:
     """Format a result as a table for the terminal."""
     names = (*COLUMNS["eigen"], "ssim", "mse")
-    lines = [f"{'protocol':22}" + "".join(f"{name:>9}" for name in names)]
-    for key, ending in (("protocols", ""), ("protocols_mean_map", ", mean map"), ("protocols_flip", ", flipped")):
-        found = result.get(key, {})
-        for protocol in (name for name in COLUMNS if name in found and name in result["protocols"]):
-            cells = (found[protocol].get(name) for name in names)
-            lines.append(f"{protocol + ending:22}" + "".join(" " * 9 if c is None else f"{c:9.4f}" for c in cells))
+    lines = [f"{'protocol':24}" + "".join(f"{name:>9}" for name in names)]
+    interval = (("", ""), ("_low", ", 95 % from"), ("_high", ", 95 % to"))
+    for endings in (interval, [("_mean_map", ", mean map")], [("_flip", ", flipped")]):
+        for protocol in (name for name in COLUMNS if name in result["protocols"]):
+            for key, ending in endings:
+                if found := result.get(f"protocols{key}", {}).get(protocol):
+                    cells = (f"{found[name]:9.4f}" if name in found else " " * 9 for name in names)
+                    lines.append(f"{protocol + ending:24}" + "".join(cells).rstrip())
+    for name, measures in result.get("by_distance", {}).items():
+        lines.append(f"{'eigen, ' + name:24}" + "".join(f"{measures[m]:9.4f}" for m in COLUMNS["eigen"]))
     return "\n".join(lines)
 
 
 def pick_examples(scores: Sequence[ImageScore]) -> list[tuple[str, int]]:
     """Pick the best, the median and the worst frame: (label, index), by RMSE, or AbsRel where there is no scale."""
-    protocol, measure = ("eigen", "rmse_m") if "eigen" in scores[0].plain else ("eigen_median", "abs_rel")
-    order = sorted(range(len(scores)), key=lambda index: scores[index].plain[protocol][measure])
+    order = sorted(range(len(scores)), key=lambda index: scores[index].error)
     labels = zip(("best", "median", "worst"), (order[0], order[len(order) // 2], order[-1]), strict=True)
-    return [(f"{label}: {measure} {scores[index].plain[protocol][measure]:.3f}", index) for label, index in labels]
+    return [("{}: {} {:.3f}".format(label, *scores[index].error), index) for label, index in labels]
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
@@ -106,7 +181,7 @@ def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
     columns = [(protocol, measure) for protocol in scores[0].plain for measure in scores[0].plain[protocol]]
     with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["image", *(f"{protocol}_{measure}" for protocol, measure in columns)])
+        writer.writerow(["image", *(f"{protocol}_{measure}" for protocol, measure in columns), "median_ratio"])
         for score_ in scores:
-            values = (score_.plain[protocol][measure] for protocol, measure in columns)
-            writer.writerow([score_.name, *(f"{value:.6g}" for value in values)])
+            values = [score_.plain.get(protocol, {}).get(measure, math.nan) for protocol, measure in columns]
+            writer.writerow([score_.name, *(f"{value:.6g}" for value in (*values, score_.median_ratio))])

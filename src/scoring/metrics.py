@@ -7,11 +7,13 @@
 - `eigen`, the field's: metres at the frame's own size, cropped; AbsRel, RMSE, log10, delta 1 to 3. Truth counts up to
   the network's range, 10 m by default.
   `eigen_median` scales each prediction to the truth's median first: shape without scale.
+- `fastdepth`, FastDepth's: the same measures at 224x224, of the middle of a 480x640 frame, all truth counted.
 
 Every measure is taken per image and averaged over images.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -23,6 +25,8 @@ from src.conventions import MAX_DEPTH_M, MIN_DEPTH_M
 
 EIGEN_SIZE_PX = (480, 640)
 EIGEN_CROP_PX = (45, 471, 41, 601)  # rows 45 to 471 and columns 41 to 601 of a 480x640 frame, the ends left out
+
+DISTANCES_M = (0, 2, 4, 6, 10)
 
 Measures = dict[str, float]
 
@@ -40,15 +44,36 @@ def eigen(
     **Raises**: ValueError when no pixel of the crop was measured.
     **Source**: Eigen, Puhrsch, Fergus 2014, arXiv 1406.2283, section 4.
     """
-    size = truth_m.shape[-2:]
-    resized = F.interpolate(prediction_m[None, None].float(), size, mode="bilinear", align_corners=False)[0, 0]
+    predicted, truth = eigen_pixels(prediction_m, truth_m, max_depth_m)
+    if median_scaled:
+        predicted = predicted * median_ratio(predicted, truth)
+    return measure_pixels(predicted.clamp(MIN_DEPTH_M, max_depth_m), truth)
+
+
+def eigen_pixels(prediction_m: Tensor, truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> tuple[Tensor, Tensor]:
+    """Return predicted and true metres of the pixels that `eigen` scores, each (N,), the prediction not clamped yet.
+
+    **Raises**: ValueError when no pixel of the crop was measured.
+    """
     measured = eigen_mask(truth_m, max_depth_m)
     if not measured.any():
         raise ValueError("got a frame without one measured pixel in the Eigen crop, expected some")
-    truth, predicted = truth_m[measured].double(), resized[measured].double()
-    if median_scaled:
-        predicted = predicted * (truth.quantile(0.5) / predicted.quantile(0.5).clamp(min=1e-6))
-    predicted = predicted.clamp(MIN_DEPTH_M, max_depth_m)
+    return resize_depth(prediction_m, truth_m)[measured].double(), truth_m[measured].double()
+
+
+def resize_depth(prediction_m: Tensor, truth_m: Tensor) -> Tensor:
+    """Resize a prediction to the truth's size: (h, w), (H, W) -> (H, W)."""
+    size = truth_m.shape[-2:]
+    return F.interpolate(prediction_m[None, None].float(), size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def median_ratio(predicted: Tensor, truth: Tensor) -> float:
+    """Return the factor that brings the prediction's median to the truth's: (N,), (N,)."""
+    return float(truth.quantile(0.5) / predicted.quantile(0.5).clamp(min=1e-6))
+
+
+def measure_pixels(predicted: Tensor, truth: Tensor) -> Measures:
+    """Compute the measures of `eigen` over pixels: (N,), (N,) metres, all above 0."""
     ratio = torch.maximum(predicted / truth, truth / predicted)
     return {
         "abs_rel": ((predicted - truth).abs() / truth).mean().item(),
@@ -56,6 +81,33 @@ def eigen(
         "log10": (predicted.log10() - truth.log10()).abs().mean().item(),
         **{f"d{power}": (ratio < 1.25**power).double().mean().item() for power in (1, 2, 3)},
     }
+
+
+def by_distance(prediction_m: Tensor, truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> dict[str, Measures]:
+    """Measure the pixels of `eigen` by their true distance; ranges that the frame does not have are left out.
+
+    **Shape**: prediction_m (h, w), truth_m (H, W).
+    """
+    predicted, truth = eigen_pixels(prediction_m, truth_m, max_depth_m)
+    predicted = predicted.clamp(MIN_DEPTH_M, max_depth_m)
+    edges = [*(edge for edge in DISTANCES_M if edge < max_depth_m), max_depth_m]
+    parts = {f"{near:g}-{far:g} m": (truth >= near) & (truth < far) for near, far in pairwise(edges)}
+    return {name: measure_pixels(predicted[part], truth[part]) for name, part in parts.items() if part.any()}
+
+
+def fastdepth(prediction_m: Tensor, truth_m: Tensor) -> Measures:
+    """Compare by FastDepth's protocol: (h, w), (480, 640) metres.
+
+    Both are resized to 250 rows, cropped to 228x304 in the middle, resized to 224x224, by nearest neighbours.
+
+    **Source**: Wofk et al. 2019, arXiv 1903.03273, and its code.
+    **Differs**: the network sees the whole frame, FastDepth's the crop.
+    """
+    maps = torch.stack([resize_depth(prediction_m, truth_m), truth_m])[None]
+    cropped = F.interpolate(maps, (250, 333))[..., 11:239, 14:318]
+    predicted, truth = F.interpolate(cropped, (224, 224))[0].double()
+    measured = truth > 0
+    return measure_pixels(predicted[measured].clamp(min=MIN_DEPTH_M), truth[measured])
 
 
 def eigen_mask(truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> Tensor:
@@ -115,6 +167,8 @@ def score(
     }
     if unit_m is not None:
         protocols["eigen"] = eigen(metres, truth_m, max_depth_m=max_depth_m)
+        if truth_m.shape == EIGEN_SIZE_PX:
+            protocols["fastdepth"] = fastdepth(metres, truth_m)
         if max_depth_m == MAX_DEPTH_M:
             protocols["metric10"] = ssim_mse(small * unit_m / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured)
     return protocols
@@ -166,10 +220,11 @@ def mean_map(depths_m: Iterable[Tensor]) -> MeanMap:
 
 
 def average(scores: Sequence[dict[str, Measures]]) -> dict[str, Measures]:
-    """Average over images, protocol by protocol."""
+    """Average over images, protocol by protocol: those that all images have."""
+    common = [protocol for protocol in scores[0] if all(protocol in score for score in scores)]
     return {
         protocol: {
             measure: sum(score[protocol][measure] for score in scores) / len(scores) for measure in scores[0][protocol]
         }
-        for protocol in scores[0]
+        for protocol in common
     }

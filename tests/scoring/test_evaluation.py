@@ -2,8 +2,10 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from src.conventions import Sample
 from src.scoring.comparison import Run, conclude, tabulate
@@ -13,11 +15,12 @@ from src.scoring.evaluation import (
     evaluate,
     format_table,
     pick_examples,
+    save_as_png,
     summarize_scores,
     write_csv,
     write_json,
 )
-from src.scoring.metrics import mean_map
+from src.scoring.metrics import eigen, mean_map
 
 MEAN = mean_map([torch.full((56, 56), 3.0), torch.full((56, 56), 5.0)])
 
@@ -72,6 +75,30 @@ def test_the_mean_map_is_scored_and_shown_where_the_network_has_that_protocol(sc
         del result["protocols"][name]
     assert "relative, mean map" in format_table(result)
     assert "metric10" not in format_table(result)
+
+
+def test_a_result_tells_where_the_errors_are_and_how_sure_it_is(scores: list[ImageScore], tmp_path: Path) -> None:
+    result = summarize_scores(scores)  # of 2 and 4 m where there are 3, 9 and 2.5 m
+    assert list(result["by_distance"]) == ["2-4 m", "6-10 m"]
+    assert result["by_distance"]["6-10 m"]["rmse_m"] == scores[1].plain["eigen"]["rmse_m"]
+    assert result["worst"] == ["1.png", "2.png", "0.png"]
+    assert result["median_ratio"]["50 %"] == pytest.approx(np.median([score.median_ratio for score in scores]))
+    for protocol, measures in result["protocols"].items():
+        for name, value in measures.items():
+            assert result["protocols_low"][protocol][name] <= value <= result["protocols_high"][protocol][name]
+    assert result["protocols_high"]["eigen"]["rmse_m"] == pytest.approx(scores[1].plain["eigen"]["rmse_m"])
+    table = format_table(result)
+    assert "eigen, 95 % from" in table
+    assert "eigen, 6-10 m" in table
+
+
+def test_saved_pngs_score_as_the_predictions_did(scores: list[ImageScore], tmp_path: Path) -> None:
+    truth_m = torch.full((480, 640), 3.0)
+    save_as_png(tmp_path, 7, 10 * left_right(truth_m), Sample("a", truth_m, truth_m, truth_m))
+    files = tmp_path / "predictions" / "frame_rgb_00007.png", tmp_path / "truth" / "frame" / "sync_depth_00007.png"
+    predicted, truth = (torch.from_numpy(np.asarray(Image.open(file)).astype(np.float32) / 1000) for file in files)
+    assert torch.equal(truth, truth_m)
+    assert eigen(predicted, truth)["rmse_m"] == pytest.approx(scores[0].plain["eigen"]["rmse_m"], abs=1e-3)
 
 
 def test_best_median_and_worst_are_ranked_by_error(scores: list[ImageScore]) -> None:

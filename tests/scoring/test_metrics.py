@@ -5,7 +5,18 @@ import pytest
 import torch
 from PIL import Image
 
-from src.scoring.metrics import average, eigen, has_eigen_truth, mean_map, score, ssim_mse
+from src.scoring.metrics import (
+    average,
+    by_distance,
+    eigen,
+    eigen_mask,
+    fastdepth,
+    has_eigen_truth,
+    mean_map,
+    resize_depth,
+    score,
+    ssim_mse,
+)
 
 
 def truth_and_prediction(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,3 +159,28 @@ def test_truth_is_scored_up_to_the_range_of_the_network() -> None:
     assert not has_eigen_truth(torch.full((48, 64), 40.0))
     with pytest.raises(ValueError, match="without one measured pixel"):
         eigen(small_m, torch.zeros(480, 640))
+
+
+def test_distances_part_the_pixels_that_eigen_scores() -> None:
+    truth, prediction = truth_and_prediction()
+    parts = by_distance(prediction, truth)
+    assert list(parts) == [name for name in ("0-2 m", "2-4 m", "4-6 m", "6-10 m") if name in parts]
+    mask = eigen_mask(truth)
+    for name, measures in parts.items():
+        near, far = map(float, name.removesuffix(" m").split("-"))
+        part = mask & (truth >= near) & (truth < far)
+        predicted = resize_depth(prediction, truth)[part].double().clamp(1e-3, 10)
+        assert measures["rmse_m"] == pytest.approx(((predicted - truth[part]) ** 2).mean().sqrt().item())
+    far_m = by_distance(torch.full((56, 56), 30.0), torch.full((480, 640), 40.0), max_depth_m=80)
+    assert {name: measures["rmse_m"] for name, measures in far_m.items()} == {"10-80 m": 10}
+
+
+def test_fastdepths_protocol_scores_the_middle_of_the_frame() -> None:
+    truth = torch.full((480, 640), 12.0)  # beyond Eigen's 10 m
+    truth[:20], truth[460:], truth[:, :26], truth[:, 612:] = 1, 1, 1, 1
+    truth[200:300] = 0
+    measures = fastdepth(torch.full((56, 56), 9.0), truth)
+    assert measures["rmse_m"] == pytest.approx(3)
+    assert measures["abs_rel"] == pytest.approx(0.25)
+    truth[:23] = 1
+    assert fastdepth(torch.full((56, 56), 9.0), truth)["rmse_m"] > 3

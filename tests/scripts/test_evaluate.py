@@ -33,6 +33,20 @@ def test_the_data_of_the_training_are_found_again_and_rooms_are_never_taken_inst
     assert "--data nyu: no NYU" in script_inside("evaluate.py", "run/best.pt", status=2).stderr
 
 
+def test_two_networks_are_compared_on_the_same_frames(
+    script_inside: Script, finished_run: Path, trained: Trained, tmp_path: Path
+) -> None:
+    options = ["--data-dir", trained.nyu, "--json", "a.json", "--out", "out"]
+    compared = ["run/best.pt", "--compare", "run/last.pt", "--weights", "raw", "--save-png", "png"]
+    done = script_inside("evaluate.py", *compared, *options)
+    assert "run/best.pt (raw) and run/last.pt (raw) on the same 3 frames" in done.stdout
+    result = json.loads((tmp_path / "a.json").read_text())
+    other = json.loads((tmp_path / "out" / "compared" / "evaluation-nyu-test.json").read_text())
+    d1 = result["compared"]["eigen_d1"]
+    assert (d1["first"], d1["second"]) == tuple(r["protocols"]["eigen"]["d1"] for r in (result, other))
+    assert len(list((tmp_path / "png" / "predictions").iterdir())) == 3
+
+
 def test_a_csv_is_scored_without_a_mean_map(script_inside: Script, trained: Trained, tmp_path: Path) -> None:
     frames = trained.nyu / "nyu_data" / "data" / "nyu2_test"
     pairs = tmp_path / "one.csv"
