@@ -44,6 +44,7 @@ from src.training.engine import Units, choose_precision, finalize_swa, train_epo
 from src.training.interruption import Interruption, Stopped
 from src.training.losses import LOSSES
 from src.training.run_log import RunLog
+from src.training.step_profile import profiled
 
 PICTURES_EVERY = 5  # epochs
 
@@ -86,6 +87,10 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     log = RunLog(options.out, as_preset(options), epochs=state.epoch) if distributed.is_first() else None
     measure = partial(validate, loss=loss, units=units, precision=precision.exact)
     drawn = (frames.training, batches) if validation is None else (frames.validation, validation)
+    after_step = manager.after_step
+    if options.profile:
+        steps = len(batches) // options.accumulate * options.epochs
+        after_step = profiled(after_step, network, options.out / "trace.json", steps=steps)
     draw = partial(draw_samples, drawn[0], drawn[1].packed, facts=facts, precision=precision.exact, log=log)
 
     print(f"{len(batches.packed)} training frames, {precision.name}, run folder {options.out}", flush=True)
@@ -104,7 +109,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
                 clip=options.clip,
                 accumulate=options.accumulate,
                 on_read=lambda mean: bar.set_postfix_str(f"epoch {state.epoch + 1}, loss {mean:.4f}"),
-                after_step=manager.after_step,
+                after_step=after_step,
                 name_batch=lambda index: ", ".join(batches.names(state.epoch, index)),
             )
             rate = (state.batch - first) * batches.batch_size / (time.monotonic() - started)

@@ -48,6 +48,17 @@ def test_a_run_writes_its_files(trained: Trained) -> None:
     assert (about["encoder"], about["target"], about["data"]) == ("tf_efficientnet_lite0", "metric", "nyu")
 
 
+def test_a_profile_names_the_parts_of_the_network_in_a_trace(
+    script_inside: Script, trained: Trained, tmp_path: Path
+) -> None:
+    run = ["train.py", "--data-dir", trained.nyu, "--batch-size", 2, "--limit", 6, "--profile"]
+    assert "got a training of 6 steps, expected at least 9" in script_inside(*run, "--epochs", 2, status=2).stderr
+    done = script_inside(*run, "--epochs", 3, "--out", "run")
+    events = {event["name"] for event in json.loads((tmp_path / "run" / "trace.json").read_text())["traceEvents"]}
+    assert {"encoder", "decoder", "residual", "inception", "refine", "output", "aten::mkldnn_convolution"} <= events
+    assert "%  aten::convolution_backward" in done.stdout
+
+
 def test_its_options_repeat_the_run_bit_for_bit_from_a_warm_cache(
     script_inside: Script, trained: Trained, tmp_path: Path
 ) -> None:
