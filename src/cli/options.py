@@ -91,7 +91,7 @@ def training_parser(description: str | None) -> Parser:
     add("--clip", type=POSITIVE, default=0.5, metavar="NORM", help="largest norm of the gradient")
     add("--ema", type=SHARE, default=0.998, metavar="DECAY", help="exponential moving average of the weights; 0: none")
     add("--swa", type=SHARE, default=0.0, metavar="SHARE", help="average the weights of this last share of the steps")
-    add("--profile", action="store_true", help="trace some of the first steps into trace.json in the run's folder")
+    add("--profile", action=SWITCH, default=False, help="trace some of the first steps into the run's trace.json")
     help_ = "save and stop before this time, not counting the last evaluation"
     add("--max-minutes", type=POSITIVE, metavar="MINUTES", help=help_)
     add("--seed", type=INDEX, default=0, help="of initial weights, order and augmentation")
