@@ -24,15 +24,13 @@ def main() -> None:
     split = choose_split(options.split, data, estimator.about)
     folder = options.out or (options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped")
     bounds = {"limit": options.limit, "max_bad": options.max_bad}
-    result, scores = report(
-        estimator, data, split, folder=folder, **bounds, extra_json=options.json, save_png=options.save_png
-    )
+    result, scores = report(estimator, data, split, folder=folder, save_png=options.save_png, **bounds)
     if options.compare:
         other = open_network(options.compare, options.weights, device=options.device, amp=options.amp)
         _, others = report(other, data, split, folder=folder / "compared", **bounds)
         result["compared"] = print_comparison(scores, others, (estimator.name, other.name))
-        if options.json:
-            write_json(options.json, result)
+    if options.json:
+        write_json(options.json, result)
 
 
 if __name__ == "__main__":

@@ -88,9 +88,8 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     measure = partial(validate, loss=loss, units=units, precision=precision.exact)
     drawn = (frames.training, batches) if validation is None else (frames.validation, validation)
     after_step = manager.after_step
-    if options.profile:
-        steps = len(batches) // options.accumulate * options.epochs
-        after_step = profiled(after_step, network, options.out / "trace.json", steps=steps)
+    if options.profile and distributed.is_first():
+        after_step = profiled(after_step, network, options.out / "trace.json")
     draw = partial(draw_samples, drawn[0], drawn[1].packed, facts=facts, precision=precision.exact, log=log)
 
     print(f"{len(batches.packed)} training frames, {precision.name}, run folder {options.out}", flush=True)

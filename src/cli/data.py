@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from src.choices import ROOMS, parse_max_bad
+from src.choices import PLUS_ROOMS, ROOMS, parse_max_bad
 from src.cli.option_groups import idle_options
 from src.cli.sources import Data, choose_data
 from src.conventions import MAX_DEPTH_M, Batch, Pairs
@@ -25,7 +25,7 @@ LARGE_CACHE_BYTES = 10**9  # from this size on, the size of the cache is printed
 
 def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
     """Choose the data set that the options ask for, and print which one it is."""
-    if options.data in ("auto", "nyu", "nyu+rooms") and options.data_dir is None:
+    if (options.data or "").removesuffix(PLUS_ROOMS) in ("auto", "nyu") and options.data_dir is None:
         print("looking for NYU Depth V2 …", flush=True)
     data = choose_data(
         options.data,

@@ -42,13 +42,13 @@ KINDS_WITH = {
 """The kinds of data on which these options have an effect; "+" are mixed ones."""
 
 
-def add_data_options(parser: Parser, *, trains: bool) -> None:
+def add_data_options(parser: Parser, *, trains: bool, mixes: bool = False) -> None:
     """Add the options that choose the frames; those of a script that only evaluates default to the checkpoint's own."""
     add = parser.add_argument_group("data").add_argument
     kind = "auto" if trains else None
     help_ = "your own pairs in a csv or folder, or auto: NYU if it is found, else rooms"
-    help_ += "; +rooms trains on generated rooms as well" * trains
-    add("--data", choices=KINDS + MIXED_KINDS * trains, default=kind, help=help_)
+    help_ += "; +rooms trains on generated rooms as well" * mixes
+    add("--data", choices=KINDS + MIXED_KINDS * mixes, default=kind, help=help_)
     add("--data-dir", type=Path, metavar="PATH", help="what contains NYU, the csv file, or images/ and depth/")
     add("--depth-scale", type=POSITIVE, metavar="UNITS", help="own pairs: how many stored units are a metre")
     add_fov_option(parser)
@@ -59,9 +59,11 @@ def add_data_options(parser: Parser, *, trains: bool) -> None:
         add("--holes", action=SWITCH, default=False, help="rooms: remove training depth that a Kinect cannot measure")
         help_ = "rooms: generate training rooms without one ingredient, to measure its effect"
         add("--without", choices=INGREDIENTS, help=help_)
+        refuse_on_other_data(parser, "rooms", "holes", "without")
+    if mixes:
         help_ = "+rooms: how often an epoch shows each real frame; default: until half of the frames are real"
         add("--repeat", type=COUNT, metavar="N", help=help_)
-        refuse_on_other_data(parser, "rooms", "holes", "without", "repeat")
+        refuse_on_other_data(parser, "repeat")
     add("--limit", type=COUNT, metavar="N", help="use only the first N frames of each split, for a quick test")
     refuse_on_other_data(parser, "data_dir", "depth_scale", "fov", "validation")
 

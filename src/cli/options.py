@@ -57,7 +57,7 @@ def parse_training(description: str | None) -> Namespace:
 def training_parser(description: str | None) -> Parser:
     """Make the parser of train.py: data, network, training, files, cache, machine."""
     parser = Parser(description)
-    add_data_options(parser, trains=True)
+    add_data_options(parser, trains=True, mixes=True)
     add_max_bad_option(parser)
     add = parser.add_argument_group("network").add_argument
     add("--encoder", default=EMBEDDED_ENCODER, metavar="NAME", help="any EfficientNet of timm")
@@ -197,7 +197,7 @@ def parse_page(description: str | None, words: Words = None) -> Namespace:
 def parse_sweep(description: str | None, words: Words = None) -> Namespace:
     """Parse sweep.py's options."""
     parser = Parser(description)
-    add_data_options(parser, trains=True)
+    add_data_options(parser, trains=True, mixes=True)
     add_cache_options(parser)
     add_machine_options(parser, amp="auto")
     add = parser.add_argument_group("sweep").add_argument

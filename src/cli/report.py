@@ -36,14 +36,12 @@ def report(
     limit: int | None = None,
     max_bad: str | None = None,
     name: str | None = None,
-    extra_json: Path | None = None,
     save_png: Path | None = None,
 ) -> tuple[dict[str, Any], list[evaluation.ImageScore]]:
     """Score all frames of a split, print the table, and write JSON, CSV and a strip of best, median and worst frame.
 
-    `save_png` is a folder for predictions and truth as other programs read them.
-
-    The mean map of the training frames of the same data is scored as a baseline, where there are any.
+    The mean map of the training frames of the same data is scored as a baseline, where there are any. `save_png` is a
+    folder for predictions and truth as other programs read them.
     """
     network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
     pairs, name, max_depth_m = announce(data.open(split, limit)), name or estimator.name, about["max_depth_m"]
@@ -59,7 +57,7 @@ def report(
         unit_m=unit_m,
         max_depth_m=max_depth_m,
         mean_map=baseline,
-        **({"save": partial(evaluation.save_as_png, save_png)} if save_png else {}),
+        save=partial(evaluation.save_as_png, save_png) if save_png else None,
     )
     result = evaluation.summarize_scores(
         scores,
@@ -82,8 +80,7 @@ def report(
         trained_revision=about["revision"],
     )
     stem = folder / f"evaluation-{data.kind}-{split}"
-    for path in (stem.with_suffix(".json"), *([extra_json] if extra_json else [])):
-        evaluation.write_json(path, result)
+    evaluation.write_json(stem.with_suffix(".json"), result)
     evaluation.write_csv(stem.with_suffix(".csv"), scores)
     readable = [index for index in range(len(pairs)) if index not in {*left_out.reasons, *left_out.empty}]
     examples = [(label, readable[row]) for label, row in evaluation.pick_examples(scores)]

@@ -22,6 +22,7 @@ from src.training.engine import Precision
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
 from src.training.provenance import describe_machine, revision
 from src.training.state import State
+from src.training.step_profile import LEAST_STEPS
 
 MOST_WORKERS = 4
 SWA_LR_SHARE = 0.25  # the learning rate during SWA, as a share of --lr: weights to be averaged must keep moving
@@ -111,12 +112,17 @@ def make_batches(
 
 
 def order_frames(packed: Packed, pairs: Pairs, repeat: int | None) -> list[int]:
-    """List the packed frames of an epoch: each once, but real ones that are mixed with rooms several times."""
+    """List the packed frames of an epoch: each once, but real ones that are mixed with rooms several times.
+
+    **Raises**: UserError when none of the real ones can be used.
+    """
     rows = list(range(len(packed)))
     if not isinstance(pairs, Concatenation):
         return rows
     real = int((packed.rows < len(pairs.parts[0])).sum())
     rooms = len(rows) - real
+    if not real:
+        raise UserError("+rooms: none of the real frames has valid depth. Raise --max-depth, or take --data rooms.")
     repeat = repeat or max(1, round(rooms / real))
     share = repeat * real / (repeat * real + rooms)
     print(f"an epoch: {real} real frames {repeat} times, {rooms} rooms once; {share:.0%} of it real", flush=True)
@@ -132,7 +138,7 @@ def choose_augmentation(options: Namespace, kind: str) -> Augmentation:
 def make_state(options: Namespace, network: nn.Module, precision: Precision, batches_per_epoch: int) -> State:
     """Make the optimiser, the schedule and the averages for a network on its device.
 
-    **Raises**: UserError when an epoch has too few batches for one step.
+    **Raises**: UserError when an epoch has too few batches for one step, or the training too few for `--profile`.
     """
     steps = batches_per_epoch // options.accumulate * options.epochs
     if not steps:
@@ -140,6 +146,8 @@ def make_state(options: Namespace, network: nn.Module, precision: Precision, bat
             f"--accumulate {options.accumulate}: an epoch has {batches_per_epoch} batches, so no step would be made. "
             "Lower it, or --batch-size."
         )
+    if options.profile and steps < LEAST_STEPS:
+        raise UserError(f"--profile: got a training of {steps} steps, expected at least {LEAST_STEPS}.")
     optimizer = make_optimizer(
         network,
         options.optimizer,

@@ -17,6 +17,7 @@ from src.scoring.metrics import (
     MeanMap,
     Measures,
     average,
+    average_measures,
     by_distance,
     eigen_pixels,
     median_ratio,
@@ -65,7 +66,7 @@ def evaluate(
     unit_m: float | None,
     max_depth_m: float = MAX_DEPTH_M,
     mean_map: MeanMap | None = None,
-    save: Callable[[int, Tensor, Sample], None] = lambda index, prediction_m, sample: None,
+    save: Callable[[int, Tensor, Sample], None] | None = None,
 ) -> list[ImageScore]:
     """Score every frame, one at a time; the mean map of training frames is scored as a baseline if it is given.
 
@@ -86,10 +87,11 @@ def evaluate(
         )
         baseline = mean_map.score(sample.small_truth_m) if mean_map else {}
         metres = prediction * (scaled_m or 1.0)
-        ratio = median_ratio(*eigen_pixels(metres, sample.truth_m, max_depth_m))
-        distances = by_distance(metres, sample.truth_m, max_depth_m) if unit_m else {}
-        scores.append(ImageScore(sample.name, plain, flipped, baseline, distances, ratio))
-        save(index, metres, sample)
+        pixels = eigen_pixels(metres, sample.truth_m, max_depth_m)
+        distances = by_distance(*pixels, max_depth_m) if unit_m else {}
+        scores.append(ImageScore(sample.name, plain, flipped, baseline, distances, median_ratio(*pixels)))
+        if save:
+            save(index, metres, sample)
     return scores
 
 
@@ -119,20 +121,18 @@ def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, An
         protocol: {m: confidence_interval([score.plain[protocol][m] for score in scores]) for m in measures}
         for protocol, measures in protocols.items()
     }
-    distances = dict.fromkeys(name for score in scores for name in score.by_distance)
+    distances = {name for score in scores for name in score.by_distance}
     ratios = np.percentile([score.median_ratio for score in scores], (5, 50, 95))
     ranked = sorted(scores, key=lambda score: score.error, reverse=True)
     return {
         "count": len(scores),
         **facts,
         "protocols": protocols,
-        **{
-            f"protocols_{end}": {p: {m: interval[i] for m, interval in v.items()} for p, v in intervals.items()}
-            for i, end in enumerate(("low", "high"))
-        },
+        "protocols_low": {p: {m: low for m, (low, _) in ends.items()} for p, ends in intervals.items()},
+        "protocols_high": {p: {m: high for m, (_, high) in ends.items()} for p, ends in intervals.items()},
         "by_distance": {
-            name: average([{name: score.by_distance[name]} for score in scores if name in score.by_distance])[name]
-            for name in sorted(distances, key=lambda name: float(name.split("-")[0]))
+            name: average_measures([score.by_distance[name] for score in scores if name in score.by_distance])
+            for name in sorted(distances, key=lambda name: int(name.split("-")[0]))
         },
         "median_ratio": dict(zip(("5 %", "50 %", "95 %"), ratios.tolist(), strict=True)),
         "worst": [score.name for score in ranked[:WORST]],

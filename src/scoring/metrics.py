@@ -83,12 +83,8 @@ def measure_pixels(predicted: Tensor, truth: Tensor) -> Measures:
     }
 
 
-def by_distance(prediction_m: Tensor, truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> dict[str, Measures]:
-    """Measure the pixels of `eigen` by their true distance; ranges that the frame does not have are left out.
-
-    **Shape**: prediction_m (h, w), truth_m (H, W).
-    """
-    predicted, truth = eigen_pixels(prediction_m, truth_m, max_depth_m)
+def by_distance(predicted: Tensor, truth: Tensor, max_depth_m: float = MAX_DEPTH_M) -> dict[str, Measures]:
+    """Measure the pixels of `eigen_pixels` by their true distance, (N,), (N,); ranges without any are left out."""
     predicted = predicted.clamp(MIN_DEPTH_M, max_depth_m)
     edges = [*(edge for edge in DISTANCES_M if edge < max_depth_m), max_depth_m]
     parts = {f"{near:g}-{far:g} m": (truth >= near) & (truth < far) for near, far in pairwise(edges)}
@@ -96,7 +92,7 @@ def by_distance(prediction_m: Tensor, truth_m: Tensor, max_depth_m: float = MAX_
 
 
 def fastdepth(prediction_m: Tensor, truth_m: Tensor) -> Measures:
-    """Compare by FastDepth's protocol: (h, w), (480, 640) metres.
+    """Compare by FastDepth's protocol: (h, w), (480, 640) metres. Empty where none of its pixels was measured.
 
     Both are resized to 250 rows, cropped to 228x304 in the middle, resized to 224x224, by nearest neighbours.
 
@@ -107,6 +103,8 @@ def fastdepth(prediction_m: Tensor, truth_m: Tensor) -> Measures:
     cropped = F.interpolate(maps, (250, 333))[..., 11:239, 14:318]
     predicted, truth = F.interpolate(cropped, (224, 224))[0].double()
     measured = truth > 0
+    if not measured.any():
+        return {}
     return measure_pixels(predicted[measured].clamp(min=MIN_DEPTH_M), truth[measured])
 
 
@@ -167,8 +165,8 @@ def score(
     }
     if unit_m is not None:
         protocols["eigen"] = eigen(metres, truth_m, max_depth_m=max_depth_m)
-        if truth_m.shape == EIGEN_SIZE_PX:
-            protocols["fastdepth"] = fastdepth(metres, truth_m)
+        if truth_m.shape == EIGEN_SIZE_PX and (measures := fastdepth(metres, truth_m)):
+            protocols["fastdepth"] = measures
         if max_depth_m == MAX_DEPTH_M:
             protocols["metric10"] = ssim_mse(small * unit_m / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured)
     return protocols
@@ -222,9 +220,9 @@ def mean_map(depths_m: Iterable[Tensor]) -> MeanMap:
 def average(scores: Sequence[dict[str, Measures]]) -> dict[str, Measures]:
     """Average over images, protocol by protocol: those that all images have."""
     common = [protocol for protocol in scores[0] if all(protocol in score for score in scores)]
-    return {
-        protocol: {
-            measure: sum(score[protocol][measure] for score in scores) / len(scores) for measure in scores[0][protocol]
-        }
-        for protocol in common
-    }
+    return {protocol: average_measures([score[protocol] for score in scores]) for protocol in common}
+
+
+def average_measures(measures: Sequence[Measures]) -> Measures:
+    """Average each measure over images."""
+    return {name: sum(values[name] for values in measures) / len(measures) for name in measures[0]}

@@ -3,26 +3,22 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import nn
 from torch.profiler import profile, record_function, schedule
 
-from src.conventions import UserError
 from src.files import whole_file
 
 SKIPPED, TRACED = 4, 5  # steps, the first ones being slower
+LEAST_STEPS = SKIPPED + TRACED
 LARGEST = 10  # operators that are printed
 
 
-def profiled(after_step: Callable[[], None], network: nn.Module, path: Path, *, steps: int) -> Callable[[], None]:
-    """Trace some of the first steps of a training of `steps` into a file; return what to call after each step.
+def profiled(after_step: Callable[[], None], network: nn.Module, path: Path) -> Callable[[], None]:
+    """Trace `TRACED` steps after the first ones into a file; return what to call after each step.
 
-    Parts of the network are named in the trace.
-
-    **Raises**: UserError when the training is too short, later when the file cannot be written.
+    Parts of the network are named in the trace. What is returned raises UserError when the file cannot be written.
     """
-    if steps < SKIPPED + TRACED:
-        raise UserError(f"--profile: got a training of {steps} steps, expected at least {SKIPPED + TRACED}.")
+    clock = f"self_{'device' if next(network.parameters()).is_cuda else 'cpu'}_time_total"
     for name, part in network.named_children():
         _name_in_trace(name, part)
 
@@ -30,7 +26,6 @@ def profiled(after_step: Callable[[], None], network: nn.Module, path: Path, *, 
         with whole_file(path) as unfinished:
             trace.export_chrome_trace(str(unfinished))
         ours = {"ProfilerStep*", *(name for name, _ in network.named_children())}  # what lies between the operators
-        clock = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         times = {event.key: getattr(event, clock) for event in trace.key_averages() if event.key not in ours}
         total = sum(times.values())
         print(f"\n{TRACED} steps traced into {path}, for ui.perfetto.dev; the largest shares:")

@@ -9,6 +9,7 @@ from src.cli import sources
 from src.cli.sources import choose_data
 from src.cli.training import order_frames
 from src.conventions import UserError
+from src.data.listing import Concatenation, Subset
 from src.data.packed import VALIDATION_SIZES, pack
 
 
@@ -53,6 +54,9 @@ def test_rooms_are_mixed_with_real_frames_to_train_on_only(nyu_folder: Path, tmp
         counts = Counter(packed.names[row] for row in order_frames(packed, mixed, repeat))
         expected = {name: 1 if "rooms" in name else shown for index, name in enumerate(mixed.names) if index != 1}
         assert counts == expected
+    only_rooms = pack(Concatenation([Subset(real, []), *mixed.parts[1:]]), tmp_path, VALIDATION_SIZES, max_depth_m=10)
+    with pytest.raises(UserError, match="none of the real frames"):
+        order_frames(only_rooms, Concatenation([Subset(real, []), *mixed.parts[1:]]), None)
     assert order_frames(packed, real, None) == list(range(len(packed)))
 
 

@@ -10,6 +10,7 @@ from src.scoring.metrics import (
     by_distance,
     eigen,
     eigen_mask,
+    eigen_pixels,
     fastdepth,
     has_eigen_truth,
     mean_map,
@@ -163,15 +164,15 @@ def test_truth_is_scored_up_to_the_range_of_the_network() -> None:
 
 def test_distances_part_the_pixels_that_eigen_scores() -> None:
     truth, prediction = truth_and_prediction()
-    parts = by_distance(prediction, truth)
-    assert list(parts) == [name for name in ("0-2 m", "2-4 m", "4-6 m", "6-10 m") if name in parts]
+    parts = by_distance(*eigen_pixels(prediction, truth))
+    assert list(parts) == ["0-2 m", "2-4 m", "4-6 m", "6-10 m"]
     mask = eigen_mask(truth)
     for name, measures in parts.items():
         near, far = map(float, name.removesuffix(" m").split("-"))
         part = mask & (truth >= near) & (truth < far)
         predicted = resize_depth(prediction, truth)[part].double().clamp(1e-3, 10)
         assert measures["rmse_m"] == pytest.approx(((predicted - truth[part]) ** 2).mean().sqrt().item())
-    far_m = by_distance(torch.full((56, 56), 30.0), torch.full((480, 640), 40.0), max_depth_m=80)
+    far_m = by_distance(torch.full((9,), 30.0), torch.full((9,), 40.0), max_depth_m=80)
     assert {name: measures["rmse_m"] for name, measures in far_m.items()} == {"10-80 m": 10}
 
 
@@ -182,5 +183,6 @@ def test_fastdepths_protocol_scores_the_middle_of_the_frame() -> None:
     measures = fastdepth(torch.full((56, 56), 9.0), truth)
     assert measures["rmse_m"] == pytest.approx(3)
     assert measures["abs_rel"] == pytest.approx(0.25)
+    assert fastdepth(truth[:56, :56], torch.zeros(480, 640)) == {}  # and no mean of nothing
     truth[:23] = 1
     assert fastdepth(torch.full((56, 56), 9.0), truth)["rmse_m"] > 3

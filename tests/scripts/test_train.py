@@ -53,6 +53,7 @@ def test_a_profile_names_the_parts_of_the_network_in_a_trace(
 ) -> None:
     run = ["train.py", "--data-dir", trained.nyu, "--batch-size", 2, "--limit", 6, "--profile"]
     assert "got a training of 6 steps, expected at least 9" in script_inside(*run, "--epochs", 2, status=2).stderr
+    assert not (tmp_path / "runs").exists()
     done = script_inside(*run, "--epochs", 3, "--out", "run")
     events = {event["name"] for event in json.loads((tmp_path / "run" / "trace.json").read_text())["traceEvents"]}
     assert {"encoder", "decoder", "residual", "inception", "refine", "output", "aten::mkldnn_convolution"} <= events
