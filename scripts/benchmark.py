@@ -1,4 +1,4 @@
-"""Measure speed side by side in one run: training, inference against other networks, the rendering of rooms.
+"""Measure speed side by side: training, inference against other networks, reading of frames, rendering of rooms.
 
     python scripts/benchmark.py infer
 
@@ -13,15 +13,20 @@ if __name__ == "__main__":
     parse_benchmark(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
 import json
+import statistics
 from argparse import Namespace
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from src.benchmarks import time_to
 from src.benchmarks.inference import measure_inference, median_ratio
-from src.benchmarks.training import rooms_per_s, time_original_recipe, time_our_loop
+from src.benchmarks.reading import measure_reading
+from src.benchmarks.training import OUR_BATCH, rooms_per_s, time_original_recipe, time_our_loop
+from src.cli.parsing import as_preset, as_tokens
 from src.files import whole_file
 from src.training.engine import choose_precision
 from src.training.provenance import describe_machine
@@ -29,9 +34,10 @@ from src.training.provenance import describe_machine
 
 def main() -> None:
     options = parse_benchmark(__doc__)
-    device = "auto" if options.what == "train" else "cpu"
+    device = "cpu" if options.what in ("infer", "rooms") else "auto"
     precision = choose_precision(device, "auto")  # a GPU that cannot be used is named here, not by each measurement
-    rows = {"infer": infer, "train": train, "rooms": render}[options.what](options)
+    kinds = {"infer": infer, "train": train, "data": read, "time-to": time_quality, "rooms": render}
+    rows = kinds[options.what](options)
     machine = describe_machine(precision.device, precision.name, 1)
     print_table(rows)
     print(f"\n{machine}")
@@ -71,6 +77,40 @@ def train(options: Namespace) -> list[dict[str, Any]]:
         }
         for name, values in rates.items()
     ]
+
+
+def read(options: Namespace) -> list[dict[str, Any]]:
+    """Measure how fast frames are decoded, or read from the cache, and what share of a training step that is."""
+    step_s = OUR_BATCH / time_our_loop(options.steps)
+    readings = measure_reading(options.rounds, options.rows)
+    decoded = {reading.length: reading.pairs_per_s for reading in readings if reading.reader == "Pillow"}
+    rows = []
+    for reading in readings:
+        rate = statistics.median(reading.pairs_per_s)
+        row = {"reader": reading.reader, "rows": reading.length, "pairs/s": round(rate)}
+        row["ratio"] = round(median_ratio(reading.pairs_per_s, decoded[reading.length]), 1)
+        row["share of a step"] = f"{OUR_BATCH / rate / step_s:.1%}"
+        rows.append(row | {"start, s": round(reading.start_s, 2), "memory MB": round(reading.memory_mb, 1)})
+    return rows
+
+
+def time_quality(options: Namespace) -> list[dict[str, Any]]:
+    """Train each recipe `--rounds` times, with seeds from 0, until `--max-minutes` are over."""
+    rows = []
+    asked = as_preset(options)
+    shared = as_tokens({"data_dir": asked["data_dir"], "max_minutes": options.max_minutes})
+    ours = as_tokens({"epochs": options.epochs, "init": asked["init"]})
+    for seed in range(options.rounds):
+        for recipe, own in ((time_to.OURS, ours), (time_to.ORIGINAL, [])):
+            script = Path(__file__).with_name("train.py")
+            course = time_to.train(script, [*own, *shared, f"--seed={seed}", *recipe.words])
+            minutes = course.minutes_to(options.rmse_m)
+            row = {"recipe": recipe.name, "seed": seed, "epochs": len(course.epochs)}
+            row["minutes"] = round(course.epochs[-1][0], 1) if course.epochs else "less than an epoch"
+            row[f"to {options.rmse_m:g} m"] = "not reached" if minutes is None else round(minutes, 1)
+            row |= {"best validation RMSE, m": round(course.best, 3), "test RMSE, m": course.test_rmse_m or ""}
+            rows.append(row)
+    return rows
 
 
 def render(options: Namespace) -> list[dict[str, Any]]:

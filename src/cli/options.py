@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from src.choices import (
@@ -255,17 +256,35 @@ def parse_inspection(description: str | None, words: Words = None) -> Namespace:
     return parser.parse_args(words)
 
 
+def _without_effect(kinds: Sequence[str], options: Namespace) -> str | None:
+    return None if options.what in kinds else f"with {options.what}"
+
+
 def parse_benchmark(description: str | None, words: Words = None) -> Namespace:
     """Parse benchmark.py's options."""
     parser = Parser(description)
     add = parser.add_argument
-    add("what", choices=("train", "infer", "rooms"), help="training, inference, or the rendering of rooms")
-    add("--rounds", type=COUNT, default=5, metavar="N", help="measurements of each")
+    what = ("train", "infer", "data", "time-to", "rooms")
+    add("what", choices=what, help="training, inference, reading of frames, minutes to an error, rendering of rooms")
     add(
-        "--steps", type=COUNT, default=6, metavar="N", help="timed training steps per measurement, after two of warm-up"
+        "--rounds",
+        type=COUNT,
+        default=5,
+        metavar="N",
+        help="measurements of each; time-to: trainings, with seeds from 0",
     )
-    add("--threads", type=COUNT, nargs="+", default=[1, 2], metavar="N", help="numbers of threads of the inference")
     add("--json", type=Path, metavar="PATH", help="also write the result there")
-    parser.refuse_idle("steps", lambda typed: None if typed.what == "train" else f"with {typed.what}")
-    parser.refuse_idle("threads", lambda typed: None if typed.what == "infer" else f"with {typed.what}")
+    own = {"steps": ("train", "data"), "threads": ("infer",), "rows": ("data",)}
+    own |= dict.fromkeys(("rmse_m", "data_dir", "epochs", "max_minutes", "init"), ("time-to",))
+    help_ = "timed training steps per measurement, after two of warm-up"
+    add("--steps", type=COUNT, default=6, metavar="N", help=help_)
+    add("--threads", type=COUNT, nargs="+", default=[1, 2], metavar="N", help="numbers of threads of the inference")
+    add("--rows", type=COUNT, nargs="+", default=[1_000, 10_000, 100_000], metavar="N", help="lengths of the lists")
+    add("--rmse-m", type=POSITIVE, default=0.8, metavar="M", help="the error on NYU's validation scenes to reach")
+    add("--data-dir", type=Path, metavar="PATH", help="what contains NYU")
+    add("--epochs", type=COUNT, default=7, metavar="N", help="of our recipe")
+    add("--max-minutes", type=POSITIVE, default=6.0, metavar="MINUTES", help="of one training")
+    add("--init", type=Path, metavar="PATH", help="our recipe starts from the weights of this checkpoint")
+    for name in own:
+        parser.refuse_idle(name, partial(_without_effect, own[name]))
     return parser.parse_args(words)

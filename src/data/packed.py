@@ -123,7 +123,7 @@ def pack(
     facts = (FORMAT, pairs.fingerprint, len(pairs), sizes, size_px, max_depth_m)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
     allowance = allowance or Allowance(len(pairs))
-    resized = _ResizedFrames(pairs, sizes, size_px, max_depth_m)
+    resized = ResizedFrames(pairs, sizes, size_px, max_depth_m)
     # Another user's pack may be neither readable nor removable; then this user's has a name of its own.
     for folder in (cache / f"pack-{key}", cache / f"pack-{key}-{getattr(os, 'getuid', int)()}"):
         packed = _open_finished(folder, resized)
@@ -157,7 +157,7 @@ def pack(
     return Packed(folder)
 
 
-def _open_finished(folder: Path, resized: _ResizedFrames) -> Packed | None:
+def _open_finished(folder: Path, resized: ResizedFrames) -> Packed | None:
     """Open an earlier pack; None if there is none, it is damaged, or a frame that it lacks is readable again."""
     try:
         packed = Packed(folder)
@@ -190,7 +190,7 @@ def _make_folder(cache: Path, needed: int) -> Path:
     )
 
 
-class _ResizedFrames(Dataset[Any]):
+class ResizedFrames(Dataset[Any]):
     """Photo and depth at the stored size, aspect and scale; the error of a bad frame is returned.
 
     If it were raised, the DataLoader would add the traceback of its worker to the message.
@@ -224,7 +224,7 @@ def _identity(frame: Any) -> Any:
     return frame
 
 
-def _write(frames: Iterable[Any], folder: Path, resized: _ResizedFrames, allowance: Allowance) -> None:
+def _write(frames: Iterable[Any], folder: Path, resized: ResizedFrames, allowance: Allowance) -> None:
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, resized.image_shape)
     depths = np.lib.format.open_memmap(folder / "depths.npy", "w+", np.uint16, resized.depth_shape)
     aspects, scales = [], [1.0] * len(resized)

@@ -162,6 +162,8 @@ def parse_run(description: str, typed: list[str]) -> argparse.Namespace:
         (parse_prediction, "a.jpg --seconds 3", "--seconds: has no effect without a webcam's number"),
         (parse_evaluation, "--data nyu --depth-scale 9", "--depth-scale: has no effect on --data nyu"),
         (parse_benchmark, "infer --steps 3", "--steps: has no effect with infer"),
+        (parse_benchmark, "data --steps 3", None),
+        (parse_benchmark, "data --epochs 3", "--epochs: has no effect with data"),
     ],
 )
 def test_an_option_without_effect_is_refused(

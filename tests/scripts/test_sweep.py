@@ -14,6 +14,7 @@ from conftest import ROOT, Script, Trained
 from PIL import Image
 
 import sweep
+from src.benchmarks import time_to
 from src.data.nyu import open_nyu
 
 
@@ -119,3 +120,26 @@ def test_the_benchmark_compares_training_and_inference(script: Script, tmp_path:
     assert rows["FastDepth", "float32"]["ratio, 1 threads"] == 1
     assert rows["ours", "int8"]["file MB"] < rows["ours", "float32"]["file MB"] / 3
     assert all(row["ms, 1 threads"] > 0 for row in rows.values())
+
+
+def test_the_benchmark_reads_frames_from_files_and_from_the_cache(script: Script, tmp_path: Path) -> None:
+    script("benchmark.py", "data", "--rows", 200, 400, "--rounds", 1, "--steps", 1, "--json", tmp_path / "x.json")
+    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert [(row["reader"], row["rows"]) for row in rows] == [
+        (reader, length) for length in (200, 400) for reader in ("Pillow", "packed")
+    ]
+    assert all(row["ratio"] > 1 for row in rows if row["reader"] == "packed")
+
+
+def test_the_benchmark_times_trainings_until_an_error_is_reached(
+    script_inside: Script, monkeypatch: pytest.MonkeyPatch, nyu_folder: Path, tmp_path: Path
+) -> None:
+    never = time_to.Recipe("never", ("--preset", "nyu.yaml", "--epochs", "9", "--max-minutes", "0.001"))
+    monkeypatch.setattr(time_to, "ORIGINAL", never)
+    words = ["--data-dir", nyu_folder, "--rounds", 1, "--epochs", 1, "--max-minutes", 5]
+    script_inside("benchmark.py", "time-to", *words, "--rmse-m", 9, "--json", tmp_path / "x.json")
+    ours, other = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert ours["epochs"] == 1
+    assert 0 < ours["to 9 m"] == ours["minutes"]
+    assert ours["test RMSE, m"] > 0
+    assert (other["epochs"], other["to 9 m"], other["test RMSE, m"]) == (0, "not reached", "")
