@@ -18,7 +18,7 @@ from src.scoring.metrics import (
     Measures,
     average,
     average_measures,
-    by_distance,
+    by_part,
     eigen_pixels,
     median_ratio,
     resize_depth,
@@ -32,6 +32,7 @@ COLUMNS = {
     "fastdepth": ("abs_rel", "rmse_m", "log10", "d1", "d2", "d3"),
     "metric10": ("ssim", "mse"),
     "relative": ("ssim", "mse"),
+    "boundary": ("f1",),
 }
 """The protocols and measures of a result, in the order of its table."""
 
@@ -42,14 +43,14 @@ WORST = 10
 class ImageScore(NamedTuple):
     """One frame's measures by protocol: of the prediction, of its average with the flipped image's, of the mean map.
 
-    `by_distance` is empty for relative depth; `median_ratio` is the true median depth / the predicted one.
+    `by_part` is empty for relative depth; `median_ratio` is the true median depth / the predicted one.
     """
 
     name: str
     plain: dict[str, Measures]
     flipped: dict[str, Measures]
     mean_map: dict[str, Measures]
-    by_distance: dict[str, Measures]
+    by_part: dict[str, Measures]
     median_ratio: float
 
     @property
@@ -88,8 +89,8 @@ def evaluate(
         baseline = mean_map.score(sample.small_truth_m) if mean_map else {}
         metres = prediction * (scaled_m or 1.0)
         pixels = eigen_pixels(metres, sample.truth_m, max_depth_m)
-        distances = by_distance(*pixels, max_depth_m) if unit_m else {}
-        scores.append(ImageScore(sample.name, plain, flipped, baseline, distances, median_ratio(*pixels)))
+        parts = by_part(*pixels, max_depth_m) if unit_m else {}
+        scores.append(ImageScore(sample.name, plain, flipped, baseline, parts, median_ratio(*pixels[:2])))
         if save:
             save(index, metres, sample)
     return scores
@@ -113,15 +114,15 @@ def save_as_png(folder: Path, index: int, prediction_m: Tensor, sample: Sample) 
 def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, Any]:
     """Average over images, and add the facts of the measurement.
 
-    `protocols_low` and `protocols_high` are the ends of 95 % intervals, by bootstrap over the images. Distances are
-    averaged over the images that have them.
+    `protocols_low` and `protocols_high` are the ends of 95 % intervals, by bootstrap over the images. `by_part` is
+    averaged over the images that have the part.
     """
     protocols = average([score.plain for score in scores])
     intervals = {
         protocol: {m: confidence_interval([score.plain[protocol][m] for score in scores]) for m in measures}
         for protocol, measures in protocols.items()
     }
-    distances = {name for score in scores for name in score.by_distance}
+    parts = dict.fromkeys(name for score in scores for name in score.by_part)
     ratios = np.percentile([score.median_ratio for score in scores], (5, 50, 95))
     ranked = sorted(scores, key=lambda score: score.error, reverse=True)
     return {
@@ -130,9 +131,9 @@ def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, An
         "protocols": protocols,
         "protocols_low": {p: {m: low for m, (low, _) in ends.items()} for p, ends in intervals.items()},
         "protocols_high": {p: {m: high for m, (_, high) in ends.items()} for p, ends in intervals.items()},
-        "by_distance": {
-            name: average_measures([score.by_distance[name] for score in scores if name in score.by_distance])
-            for name in sorted(distances, key=lambda name: int(name.split("-")[0]))
+        "by_part": {
+            name: average_measures([score.by_part[name] for score in scores if name in score.by_part])
+            for name in sorted(parts, key=lambda name: int(name.split("-")[0]) if name[0].isdigit() else math.inf)
         },
         "median_ratio": dict(zip(("5 %", "50 %", "95 %"), ratios.tolist(), strict=True)),
         "worst": [score.name for score in ranked[:WORST]],
@@ -143,7 +144,7 @@ def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, An
 
 def format_table(result: dict[str, Any]) -> str:
     """Format a result as a table for the terminal."""
-    names = (*COLUMNS["eigen"], "ssim", "mse")
+    names = (*COLUMNS["eigen"], "ssim", "mse", "f1")
     lines = [f"{'protocol':24}" + "".join(f"{name:>9}" for name in names)]
     interval = (("", ""), ("_low", ", 95 % from"), ("_high", ", 95 % to"))
     for endings in (interval, [("_mean_map", ", mean map")], [("_flip", ", flipped")]):
@@ -152,7 +153,7 @@ def format_table(result: dict[str, Any]) -> str:
                 if found := result.get(f"protocols{key}", {}).get(protocol):
                     cells = (f"{found[name]:9.4f}" if name in found else " " * 9 for name in names)
                     lines.append(f"{protocol + ending:24}" + "".join(cells).rstrip())
-    for name, measures in result.get("by_distance", {}).items():
+    for name, measures in result.get("by_part", {}).items():
         lines.append(f"{'eigen, ' + name:24}" + "".join(f"{measures[m]:9.4f}" for m in COLUMNS["eigen"]))
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The three protocols by which depth is reported. Their SSIM and RMSE differ, so each protocol has a name.
+"""The protocols by which depth is reported. Their SSIM and RMSE differ, so each protocol has a name.
 
 - `relative`, the original project's: depth divided by the image's own maximum, at 56x56; SSIM and MSE. A network
   trained on this target is scored raw, as in the original project; a metric prediction is divided by its own maximum
@@ -8,11 +8,12 @@
   the network's range, 10 m by default.
   `eigen_median` scales each prediction to the truth's median first: shape without scale.
 - `fastdepth`, FastDepth's: the same measures at 224x224, of the middle of a 480x640 frame, all truth counted.
+- `boundary`, Depth Pro's: whether steps in depth are where the truth has them, at 56x56; its F1 needs no scale.
 
 Every measure is taken per image and averaged over images.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ EIGEN_SIZE_PX = (480, 640)
 EIGEN_CROP_PX = (45, 471, 41, 601)  # rows 45 to 471 and columns 41 to 601 of a 480x640 frame, the ends left out
 
 DISTANCES_M = (0, 2, 4, 6, 10)
+BOUNDARY_RATIOS = torch.linspace(1.05, 1.25, 10)  # of depths side by side, from which they count as a boundary
 
 Measures = dict[str, float]
 
@@ -44,21 +46,26 @@ def eigen(
     **Raises**: ValueError when no pixel of the crop was measured.
     **Source**: Eigen, Puhrsch, Fergus 2014, arXiv 1406.2283, section 4.
     """
-    predicted, truth = eigen_pixels(prediction_m, truth_m, max_depth_m)
+    predicted, truth, _ = eigen_pixels(prediction_m, truth_m, max_depth_m)
     if median_scaled:
         predicted = predicted * median_ratio(predicted, truth)
     return measure_pixels(predicted.clamp(MIN_DEPTH_M, max_depth_m), truth)
 
 
-def eigen_pixels(prediction_m: Tensor, truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> tuple[Tensor, Tensor]:
-    """Return predicted and true metres of the pixels that `eigen` scores, each (N,), the prediction not clamped yet.
+def eigen_pixels(
+    prediction_m: Tensor, truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pixels that `eigen` scores: predicted metres, not clamped yet, (N,), true ones, places (N, 2).
+
+    A place is the row and the column as shares of the frame's height and width.
 
     **Raises**: ValueError when no pixel of the crop was measured.
     """
     measured = eigen_mask(truth_m, max_depth_m)
     if not measured.any():
         raise ValueError("got a frame without one measured pixel in the Eigen crop, expected some")
-    return resize_depth(prediction_m, truth_m)[measured].double(), truth_m[measured].double()
+    places = measured.nonzero() / torch.tensor(truth_m.shape)
+    return resize_depth(prediction_m, truth_m)[measured].double(), truth_m[measured].double(), places
 
 
 def resize_depth(prediction_m: Tensor, truth_m: Tensor) -> Tensor:
@@ -83,11 +90,17 @@ def measure_pixels(predicted: Tensor, truth: Tensor) -> Measures:
     }
 
 
-def by_distance(predicted: Tensor, truth: Tensor, max_depth_m: float = MAX_DEPTH_M) -> dict[str, Measures]:
-    """Measure the pixels of `eigen_pixels` by their true distance, (N,), (N,); ranges without any are left out."""
+def by_part(predicted: Tensor, truth: Tensor, places: Tensor, max_depth_m: float = MAX_DEPTH_M) -> dict[str, Measures]:
+    """Measure the pixels of `eigen_pixels` by true distance and by thirds of the frame; parts without any are left out.
+
+    **Shape**: (N,), (N,), (N, 2).
+    """
     predicted = predicted.clamp(MIN_DEPTH_M, max_depth_m)
     edges = [*(edge for edge in DISTANCES_M if edge < max_depth_m), max_depth_m]
     parts = {f"{near:g}-{far:g} m": (truth >= near) & (truth < far) for near, far in pairwise(edges)}
+    thirds = (places * 3).long()
+    for axis, names in enumerate((("top", "middle", "bottom"), ("left", "centre", "right"))):
+        parts |= {f"{name} third": thirds[:, axis] == index for index, name in enumerate(names)}
     return {name: measure_pixels(predicted[part], truth[part]) for name, part in parts.items() if part.any()}
 
 
@@ -139,6 +152,32 @@ def ssim_mse(prediction: Tensor, target: Tensor, measured: Tensor) -> Measures:
     }
 
 
+def boundary_f1(prediction: Tensor, truth: Tensor, measured: Tensor) -> Measures:
+    """Compare where depth changes between neighbouring pixels: the mean F1 over `BOUNDARY_RATIOS`, weighted by them.
+
+    A frame without a boundary has 1 where none is predicted either.
+
+    **Shape**: three times (h, w).
+    **Source**: Bochkovskii et al. 2024, arXiv 2410.02073, section 3.3.
+    """
+    steps = []
+    for depth in (prediction, truth):
+        logs = depth.float().clamp(min=1e-6).log()
+        steps.append(torch.cat([logs.diff(dim=axis)[both] for axis, both in _neighbours(measured)]))
+    least = BOUNDARY_RATIOS.log()[:, None]
+    predicted, true = ((step.abs() > least) * step.sign() for step in steps)
+    hits = ((predicted == true) & (true != 0)).sum(dim=1)
+    count = (predicted != 0).sum(dim=1) + (true != 0).sum(dim=1)
+    f1 = torch.where(count > 0, 2 * hits / count.clamp(min=1), 1.0)
+    return {"f1": ((f1 * BOUNDARY_RATIOS).sum() / BOUNDARY_RATIOS.sum()).item()}
+
+
+def _neighbours(measured: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield each axis, and the pixels that are measured and so is the next one along it."""
+    yield 0, measured[1:] & measured[:-1]
+    yield 1, measured[:, 1:] & measured[:, :-1]
+
+
 def score(
     prediction: Tensor,
     truth_m: Tensor,
@@ -151,7 +190,7 @@ def score(
 
     **Shape**: prediction (h, w), truth_m (H, W), small_truth_m (56, 56).
     **Units**: prediction in units of `unit_m` metres; None for a network of the relative target, for which only
-    `relative` and `eigen_median` are defined.
+    `relative`, `eigen_median` and `boundary` are defined.
     """
     measured = small_truth_m > 0
     small = prediction
@@ -162,6 +201,7 @@ def score(
     protocols = {
         "relative": ssim_mse(relative, relative_depth(small_truth_m), measured),
         "eigen_median": eigen(metres, truth_m, max_depth_m=max_depth_m, median_scaled=True),
+        "boundary": boundary_f1(small, small_truth_m, measured),
     }
     if unit_m is not None:
         protocols["eigen"] = eigen(metres, truth_m, max_depth_m=max_depth_m)

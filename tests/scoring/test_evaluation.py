@@ -79,8 +79,9 @@ def test_the_mean_map_is_scored_and_shown_where_the_network_has_that_protocol(sc
 
 def test_a_result_tells_where_the_errors_are_and_how_sure_it_is(scores: list[ImageScore], tmp_path: Path) -> None:
     result = summarize_scores(scores)  # of 2 and 4 m where there are 3, 9 and 2.5 m
-    assert list(result["by_distance"]) == ["2-4 m", "6-10 m"]
-    assert result["by_distance"]["6-10 m"]["rmse_m"] == scores[1].plain["eigen"]["rmse_m"]
+    thirds = [f"{name} third" for name in ("top", "middle", "bottom", "left", "centre", "right")]
+    assert list(result["by_part"]) == ["2-4 m", "6-10 m", *thirds]
+    assert result["by_part"]["6-10 m"]["rmse_m"] == scores[1].plain["eigen"]["rmse_m"]
     assert result["worst"] == ["1.png", "2.png", "0.png"]
     assert result["median_ratio"]["50 %"] == pytest.approx(np.median([score.median_ratio for score in scores]))
     for protocol, measures in result["protocols"].items():

@@ -7,7 +7,8 @@ from PIL import Image
 
 from src.scoring.metrics import (
     average,
-    by_distance,
+    boundary_f1,
+    by_part,
     eigen,
     eigen_mask,
     eigen_pixels,
@@ -99,7 +100,7 @@ def test_the_seeds_protocols_divide_as_they_say() -> None:
     assert got["metric10"]["mse"] == pytest.approx(((small / 100) ** 2).mean().item(), rel=1e-4)
     assert got["relative"]["mse"] == pytest.approx(0, abs=1e-9)  # each is divided by its own maximum
     assert got["relative"]["ssim"] == pytest.approx(1, abs=1e-4)
-    assert set(score(prediction, full, small, unit_m=None)) == {"relative", "eigen_median"}
+    assert set(score(prediction, full, small, unit_m=None)) == {"relative", "eigen_median", "boundary"}
 
 
 def test_a_network_of_the_relative_target_is_scored_raw() -> None:
@@ -162,18 +163,27 @@ def test_truth_is_scored_up_to_the_range_of_the_network() -> None:
         eigen(small_m, torch.zeros(480, 640))
 
 
-def test_distances_part_the_pixels_that_eigen_scores() -> None:
+def test_distances_and_thirds_part_the_pixels_that_eigen_scores() -> None:
     truth, prediction = truth_and_prediction()
-    parts = by_distance(*eigen_pixels(prediction, truth))
-    assert list(parts) == ["0-2 m", "2-4 m", "4-6 m", "6-10 m"]
-    mask = eigen_mask(truth)
-    for name, measures in parts.items():
-        near, far = map(float, name.removesuffix(" m").split("-"))
-        part = mask & (truth >= near) & (truth < far)
+    found = by_part(*eigen_pixels(prediction, truth))
+    masks = {f"{near}-{far} m": (truth >= near) & (truth < far) for near, far in ((0, 2), (2, 4), (4, 6), (6, 10))}
+    for name, third in {"top": np.s_[:160], "middle": np.s_[160:320], "bottom": np.s_[320:]}.items():
+        masks[f"{name} third"] = torch.zeros_like(truth, dtype=torch.bool)
+        masks[f"{name} third"][third] = True
+    for name, third in {"left": np.s_[:214], "centre": np.s_[214:427], "right": np.s_[427:]}.items():
+        masks[f"{name} third"] = torch.zeros_like(truth, dtype=torch.bool)
+        masks[f"{name} third"][:, third] = True
+    assert list(found) == list(masks)
+    for name, measures in found.items():
+        part = eigen_mask(truth) & masks[name]
         predicted = resize_depth(prediction, truth)[part].double().clamp(1e-3, 10)
         assert measures["rmse_m"] == pytest.approx(((predicted - truth[part]) ** 2).mean().sqrt().item())
-    far_m = by_distance(torch.full((9,), 30.0), torch.full((9,), 40.0), max_depth_m=80)
-    assert {name: measures["rmse_m"] for name, measures in far_m.items()} == {"10-80 m": 10}
+    far_m = by_part(torch.full((9,), 30.0), torch.full((9,), 40.0), torch.full((9, 2), 0.5), max_depth_m=80)
+    assert {name: measures["rmse_m"] for name, measures in far_m.items()} == {
+        "10-80 m": 10,
+        "middle third": 10,
+        "centre third": 10,
+    }
 
 
 def test_fastdepths_protocol_scores_the_middle_of_the_frame() -> None:
@@ -186,3 +196,19 @@ def test_fastdepths_protocol_scores_the_middle_of_the_frame() -> None:
     assert fastdepth(truth[:56, :56], torch.zeros(480, 640)) == {}  # and no mean of nothing
     truth[:23] = 1
     assert fastdepth(torch.full((56, 56), 9.0), truth)["rmse_m"] > 3
+
+
+def test_boundaries_are_steps_of_the_same_direction_between_measured_neighbours() -> None:
+    truth, measured = torch.ones(8, 8), torch.ones(8, 8, dtype=torch.bool)
+    truth[:, 4:] = 2
+    assert boundary_f1(3 * truth, truth, measured) == {"f1": 1}  # no scale is needed
+    assert boundary_f1(1 / truth, truth, measured) == {"f1": 0}
+    assert boundary_f1(torch.ones(8, 8), truth, measured) == {"f1": 0}
+    assert boundary_f1(torch.ones(8, 8), torch.ones(8, 8), measured) == {"f1": 1}
+    extra = truth.clone()
+    extra[4:, :4] = 3  # 4 steps down, where the truth has none, and at 4 of its 8 a step in the other direction
+    assert boundary_f1(extra, truth, measured)["f1"] == pytest.approx(2 * 4 / (8 + 12))
+    measured[:, 3] = False
+    assert boundary_f1(torch.ones(8, 8), truth, measured) == {"f1": 1}
+    slight = torch.where(truth > 1, 1.15, 1.0)  # counts for the lower half of the ratios
+    assert boundary_f1(slight, truth, torch.ones_like(measured))["f1"] == pytest.approx(5.472 / 11.5, abs=1e-3)

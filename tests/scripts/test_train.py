@@ -154,7 +154,7 @@ def test_half_precision_and_the_relative_target_and_a_resume_in_another_type(
     assert load(run / "last.pt")["progress"]["scaler"]["scale"] > 0
     result = json.loads((run / "evaluation-nyu-test.json").read_text())
     assert result["precision"] == "float32"
-    assert set(result["protocols"]) == {"relative", "eigen_median"}
+    assert set(result["protocols"]) == {"relative", "eigen_median", "boundary"}
     done = script_inside("train.py", "--resume", "run", "--epochs", 2, "--amp", "bf16")
     assert "not bit for bit" in done.stdout
     assert all(np.isfinite(line["train_loss"]) for line in history(run))
