@@ -29,7 +29,7 @@ RENDERED = ROOT / "notebooks" / "look_rooms.ipynb"
 NOTEBOOKS = sorted({*(ROOT / "notebooks").glob("*.ipynb")} - {RENDERED})
 TINY_TRAINING = """
 REPOSITORY = "{repository}"
-OPTIONS = "--data nyu --preset best.yaml --epochs {epochs} --validation 0.2 --limit 4 --batch-size 2 --device cpu"
+OPTIONS = "--preset kaggle.yaml --epochs {epochs} --validation 0.2 --limit 4 --batch-size 2 --device cpu"
 MINUTES = {minutes}
 PROCESSES = {processes}
 """
