@@ -28,9 +28,15 @@ CALLS = 5  # in a row, per measurement
 REST_S = 0.05  # before each: ONNX Runtime's threads spin for a while after a call
 
 MEMORY_OF = """
-import resource, sys
+import sys
 import numpy, onnxruntime
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+try:
+    import resource
+except ImportError:  # on Windows
+    print("nan")
+    sys.exit()
+unit = 1024 ** (2 if sys.platform == "darwin" else 1)
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 before = peak()
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 (entry,) = session.get_inputs()

@@ -238,6 +238,7 @@ def test_the_focal_length_follows_pixels_that_were_turned_or_resized(
     [
         ((640, 480), None, (224, 224), 1),
         ((320, 240), 1, (128, 128), 8 / 7),  # half of NYU: 112 px, rounded to 128
+        ((640, 480), 1.69, (160, 160), 160 / 132.5),  # 132 px, 157 after 0.3 of the way to 224
         ((1280, 960), 2, (224, 224), 1),  # NYU's frame in twice the pixels
         ((480, 640), 1, (288, 160), None),
         ((160, 120), 1, (96, 96), 96 / 56),  # too small: seen too near
@@ -260,7 +261,7 @@ def test_an_angle_covers_as_many_pixels_as_in_training(
     [
         ((640, 480), 57, (640, 480), 1.12),  # narrower: enlarged
         ((480, 640), 63, (480, 360), 1.33),  # portrait: the middle
-        ((640, 480), 80, (467, 350), 1),  # wider: the middle
+        ((640, 480), 80, (498, 373), 0.94),  # wider: the middle
         ((640, 360), 63, (480, 360), 1.33),
     ],
 )
