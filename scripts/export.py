@@ -45,7 +45,7 @@ def main() -> None:
     # What is scored is what ships: the rounded or quantised network, read back.
     write(about)
     exported = open_network(options.out, None, **machine)
-    folder = options.checkpoint.parent / "exported"
+    folder = options.out.parent / "exported"
     bounds = {"limit": options.limit, "max_bad": options.max_bad}
     scores, _ = report(exported, data, split, folder=folder, name=options.out.name, **bounds)
     write({**about, "scores": scores})

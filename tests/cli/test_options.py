@@ -11,7 +11,14 @@ from conftest import ROOT
 
 from src.choices import AUGMENTATIONS, LEAST_CHANGE
 from src.cli.option_groups import idle_options
-from src.cli.options import parse_benchmark, parse_evaluation, parse_prediction, parse_visualization, training_parser
+from src.cli.options import (
+    parse_benchmark,
+    parse_evaluation,
+    parse_export,
+    parse_prediction,
+    parse_visualization,
+    training_parser,
+)
 from src.cli.parsing import Parser, as_preset, read_preset
 from src.cli.resume import find_resumable
 from src.cli.training import choose_augmentation
@@ -213,3 +220,15 @@ def test_a_package_that_is_not_installed_is_named_in_one_line(tmp_path: Path) ->
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: torch is not installed. Run: pip install -r requirements.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "refusal"),
+    [("a.safetensors", "got the checkpoint a.safetensors"), ("a.pt --to onnx --out a.pt", "a name that ends in .onnx")],
+)
+def test_an_export_does_not_overwrite_its_checkpoint(
+    capsys: pytest.CaptureFixture[str], typed: str, refusal: str
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_export("a test", typed.split())
+    assert refusal in capsys.readouterr().err
