@@ -22,8 +22,8 @@ import torch
 from src.choices import LEAST_CHANGE
 from src.cli.data import count_images, image_bar
 from src.cli.parsing import as_preset
-from src.cli.report import draw_samples, report
-from src.cli.resume import choose_run, make_run_folder, restore, resume_hint, script_command
+from src.cli.report import draw_samples, report_best
+from src.cli.resume import choose_run, make_run_folder, restore, resume_hint
 from src.cli.sources import Data
 from src.cli.training import (
     describe_epoch,
@@ -34,12 +34,10 @@ from src.cli.training import (
     make_state,
     open_frames,
 )
-from src.conventions import Diverged
 from src.data.workers import worker_errors
-from src.estimator import DepthEstimator
 from src.training import distributed
 from src.training.allocator import keep_freed_memory
-from src.training.checkpoint_manager import BEST, CheckpointManager
+from src.training.checkpoint_manager import CheckpointManager
 from src.training.engine import Units, choose_precision, finalize_swa, train_epoch, validate
 from src.training.interruption import Interruption, Stopped
 from src.training.losses import LOSSES
@@ -60,7 +58,7 @@ def main() -> None:
                 interruption.limit_s = 60 * (options.max_minutes or math.inf)
                 data = train(options, resumed, interruption)
             if distributed.is_first():
-                evaluate_best(options, data)
+                report_best(options, data)
         except Stopped as stopped:
             if distributed.is_first():
                 print(f"{stopped}{resume_hint(options)}")
@@ -138,21 +136,6 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         manager.save_best(measured, "swa")
         manager.save()
     return frames.data
-
-
-def evaluate_best(options: Namespace, data: Data) -> None:
-    """Score the best weights, and print the commands that use them."""
-    path = options.out / BEST
-    if not path.exists():
-        raise Diverged(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
-    if data.last_split == "val" and not options.validation:
-        print("\n--validation 0: no frames were held out, so nothing is scored.")
-    else:
-        estimator = DepthEstimator(path, device=options.device)
-        report(estimator, data, data.last_split, folder=options.out, limit=options.limit, max_bad=options.max_bad)
-    print(f"\nThe run is in {options.out}. Next:")
-    print(f"  python {script_command('evaluate.py', path)}")
-    print(f"  python {script_command('predict.py', 'photo.jpg', '--checkpoint', path)}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Score a network on frames of a data set: a table, files beside the checkpoint, and pictures of predictions."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from src.cli.data import announce, announce_empty, bar_options, make_allowance
+from src.cli.resume import script_command
 from src.cli.sources import Data
-from src.conventions import Pairs, UserError
+from src.conventions import Diverged, Pairs, UserError
 from src.data.batches import evaluation_samples, make_sample, small_truth
 from src.data.listing import sample_frames
 from src.data.packed import Packed
@@ -19,6 +21,7 @@ from src.estimator import DepthEstimator
 from src.scoring import evaluation
 from src.scoring.metrics import MeanMap, has_eigen_truth, mean_map
 from src.scoring.significance import compare_frames
+from src.training.checkpoint_manager import BEST
 from src.training.engine import Precision, predict
 from src.training.provenance import describe_device, revision
 from src.training.run_log import RunLog
@@ -107,6 +110,21 @@ def report(
     if save_png:
         print(f"PNG        {save_png}: predictions, truth")
     return result, scores
+
+
+def report_best(options: Namespace, data: Data) -> None:
+    """Score the best weights, and print the commands that use them."""
+    path = options.out / BEST
+    if not path.exists():
+        raise Diverged(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
+    if data.last_split == "val" and not options.validation:
+        print("\n--validation 0: no frames were held out, so nothing is scored.")
+    else:
+        estimator = DepthEstimator(path, device=options.device)
+        report(estimator, data, data.last_split, folder=options.out, limit=options.limit, max_bad=options.max_bad)
+    print(f"\nThe run is in {options.out}. Next:")
+    print(f"  python {script_command('evaluate.py', path)}")
+    print(f"  python {script_command('predict.py', 'photo.jpg', '--checkpoint', path)}")
 
 
 def print_comparison(
