@@ -50,7 +50,7 @@ def open_frames(options: Namespace) -> Frames:
 def make_network(options: Namespace, resumed: dict[str, Any] | None) -> DepthNet:
     """Make the network to train, with the weights of `--init` where it is given, and print its parts.
 
-    **Raises**: UserError when that checkpoint has another encoder, target or output.
+    **Raises**: UserError when that checkpoint has another encoder or output.
     """
     torch.manual_seed(options.seed)
     with distributed.first_on_its_machine():  # which may download the encoder's weights
@@ -69,10 +69,13 @@ def make_network(options: Namespace, resumed: dict[str, Any] | None) -> DepthNet
 
 
 def load_initial(options: Namespace) -> DepthNet:
-    """Load the network of `--init`, if it is of the kind that the options ask for; its metres stay metres."""
+    """Load the network of `--init`. Its metres stay metres; between the targets, mean depth becomes mean depth.
+
+    **Raises**: UserError when it has another encoder or output than the options ask for.
+    """
     content = checkpoint.load(options.init)
     about = {"output": "relu6", **content["about"]}
-    for name in ("encoder", "target", "output"):
+    for name in ("encoder", "output"):
         if about[name] != getattr(options, name):
             raise UserError(
                 f"--init {options.init}: got {name} {about[name]}, expected {getattr(options, name)}. "
@@ -81,10 +84,17 @@ def load_initial(options: Namespace) -> DepthNet:
     weights, name = checkpoint.choose_weights(content)
     print(f"starting from {options.init} ({name}), trained on {about['data']}", flush=True)
     network = rebuild(about, weights)
-    if options.target == "metric" and about["max_depth_m"] != options.max_depth:
+    factor = MEAN_DEPTH[options.target] / MEAN_DEPTH[about["target"]]
+    if options.target == about["target"] == "metric":
+        factor = about["max_depth_m"] / options.max_depth
+    if factor != 1:
         if options.output == "sigmoid":
-            raise UserError(f"--max-depth: got {options.max_depth:g}, expected {about['max_depth_m']:g} with sigmoid.")
-        network.rescale(about["max_depth_m"] / options.max_depth)
+            got, expected = (
+                f"{options.target}, {options.max_depth:g} m",
+                f"{about['target']}, {about['max_depth_m']:g} m",
+            )
+            raise UserError(f"--init with a sigmoid: got the target {got}, expected the checkpoint's, {expected}.")
+        network.rescale(factor)
     return network
 
 

@@ -119,8 +119,12 @@ def test_a_run_starts_from_another_runs_weights(script_inside: Script, trained: 
     script_inside("train.py", *options, *initial, "--max-depth", 80, "--out", "far")
     depths_m = [DepthEstimator(tmp_path / name / "best.pt")(PHOTO) for name in ("run", "far")]
     np.testing.assert_allclose(*depths_m, rtol=1e-3)
-    refused = script_inside("train.py", *options, *initial, "--target", "relative", "--out", "other", status=2)
-    assert "--target metric" in refused.stderr
+    script_inside("train.py", *options, *initial, "--target", "relative", "--out", "relative")
+    relative = DepthEstimator(tmp_path / "relative" / "best.pt").network(torch.full((1, 3, 224, 224), 90.0))
+    metric = DepthEstimator(tmp_path / "run" / "best.pt").network(torch.full((1, 3, 224, 224), 90.0))
+    torch.testing.assert_close(relative, metric * 0.573 / 0.27, rtol=1e-3, atol=1e-3)
+    refused = script_inside("train.py", *options, *initial, "--output", "sigmoid", "--out", "other", status=2)
+    assert "--output relu6" in refused.stderr
     assert not (tmp_path / "other").exists()
 
 
