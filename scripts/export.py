@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ def main() -> None:
     if not isinstance(trained.network, DepthNet):
         raise UserError(f"{options.checkpoint}: got an exported graph, expected weights. Name the run's checkpoint.")
     kept = {key: value for key, value in trained.about["options"].items() if key not in OF_THIS_MACHINE}
+    if kept.get("init"):
+        kept["init"] = Path(kept["init"]).name  # not where this machine keeps it
     about = {**trained.about, "options": kept, "weights": trained.weights}
     data = open_its_data(trained.about, options)
     split = choose_split(options.split, data, trained.about)
