@@ -28,15 +28,10 @@ CALLS = 5  # in a row, per measurement
 REST_S = 0.05  # before each: ONNX Runtime's threads spin for a while after a call
 
 MEMORY_OF = """
-import sys
+import pathlib, sys
 import numpy, onnxruntime
-try:
-    import resource
-except ImportError:  # on Windows
-    print("nan")
-    sys.exit()
-unit = 1024 ** (2 if sys.platform == "darwin" else 1)
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+status = pathlib.Path("/proc/self/status")  # the peak that getrusage tells is at least that of the parent process
+def peak(): return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024 if status.exists() else float("nan")
 before = peak()
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 (entry,) = session.get_inputs()
@@ -67,7 +62,7 @@ class Cost(NamedTuple):
     latency_ms: dict[int, float]  # median, by number of threads
     ratio: dict[int, float]  # to FastDepth in ONNX Runtime: the median of the ratios within a round
     photos_per_s: float
-    memory_mb: float  # that loading and one call add to a process
+    memory_mb: float  # that loading and one call add to a process; NaN but on Linux
     file_mb: float
     parameters: int
     macs: int

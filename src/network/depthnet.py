@@ -133,4 +133,4 @@ def summarize(network: nn.Module) -> list[Part]:
     for name, part in network.named_children():
         macs = sum(counts.get(f"{whole}.{name}", {}).values()) // 2
         parts.append(Part(name, sum(parameter.numel() for parameter in part.parameters()), macs))
-    return [*parts, Part("total", sum(p.parameters for p in parts), sum(p.macs for p in parts))]
+    return [*parts, Part("total", sum(p.parameters for p in parts), sum(counts["Global"].values()) // 2)]

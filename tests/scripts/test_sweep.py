@@ -118,6 +118,9 @@ def test_the_benchmark_compares_training_and_inference(script: Script, tmp_path:
     script("benchmark.py", "infer", "--rounds", 1, "--threads", 1, "--json", tmp_path / "x.json")
     rows = {(row["network"], row["form"]): row for row in json.loads((tmp_path / "x.json").read_text())["rows"]}
     assert rows["FastDepth", "float32"]["ratio, 1 threads"] == 1
+    assert (rows["FastDepth", "float32"]["M MACs"], rows["original network", "float32"]["M MACs"]) == (737, 765)
+    if sys.platform == "linux":
+        assert rows["FastDepth", "float32"]["memory MB"] > rows["FastDepth", "float32"]["file MB"]
     assert rows["ours", "int8"]["file MB"] < rows["ours", "float32"]["file MB"] / 3
     assert all(row["ms, 1 threads"] > 0 for row in rows.values())
 
