@@ -15,8 +15,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["MPLBACKEND"] = "Agg"  # a notebook's kernel passes on a backend that may not be installed here
-# Threads that wait sleep. Spinning, as OpenMP's default is, they take the cores from any other busy process and from one
-# another: 5.5 images/s beside one, against 9.2; alone, the two differ by less than two runs do.
+# Threads that wait sleep. OpenMP's default is to spin, which takes the cores from other processes: beside a busy one, a
+# training makes 5.5 images/s spinning and 9.2 sleeping; alone, they differ by less than two runs do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if multiprocessing.parent_process():  # a worker that imports the script anew; the main process handles signals

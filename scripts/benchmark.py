@@ -106,8 +106,8 @@ def time_quality(options: Namespace) -> list[dict[str, Any]]:
             course = time_to.train(script, [*own, *shared, f"--seed={seed}", *recipe.words])
             minutes = course.minutes_to(options.rmse_m)
             row = {"recipe": recipe.name, "seed": seed, "epochs": len(course.epochs)}
-            row["minutes"] = round(course.epochs[-1][0], 1) if course.epochs else "less than an epoch"
-            row[f"to {options.rmse_m:g} m"] = "not reached" if minutes is None else round(minutes, 1)
+            row["minutes"] = round(course.epochs[-1][0], 2) if course.epochs else "less than an epoch"
+            row[f"to {options.rmse_m:g} m"] = "not reached" if minutes is None else round(minutes, 2)
             row |= {"best validation RMSE, m": round(course.best, 3), "test RMSE, m": course.test_rmse_m or ""}
             rows.append(row)
     return rows

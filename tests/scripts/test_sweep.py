@@ -143,6 +143,6 @@ def test_the_benchmark_times_trainings_until_an_error_is_reached(
     script_inside("benchmark.py", "time-to", *words, "--rmse-m", 9, "--json", tmp_path / "x.json")
     ours, other = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert ours["epochs"] == 1
-    assert 0 < ours["to 9 m"] == ours["minutes"]
+    assert ours["to 9 m"] == ours["minutes"] < 5
     assert ours["test RMSE, m"] > 0
     assert (other["epochs"], other["to 9 m"], other["test RMSE, m"]) == (0, "not reached", "")
