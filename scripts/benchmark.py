@@ -1,4 +1,4 @@
-"""Measure speed side by side: training, inference against other networks, reading of frames, rendering of rooms.
+"""Measure speed side by side: training, inference against other networks, reading, time to an error, rendering.
 
     python scripts/benchmark.py infer
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src.conventions import MAX_DEPTH_M, Batch
+from src.conventions import IMAGE_SIZE_PX, MAX_DEPTH_M, Batch
 from src.data.augment import Augmentation, augment
 from src.data.batches import TrainingBatches
 from src.data.csv_rows import Row
@@ -23,7 +23,7 @@ from src.data.packed import TRAINING_SIZES, Packed, ResizedFrames, pack
 from src.rooms.rooms import RoomPairs
 
 FILES = 32  # different frames of 640x480, as JPEG and 16-bit PNG; a longer list names them repeatedly
-BATCH, BATCHES = 16, 8  # frames of one batch, and batches of one measurement
+BATCH, BATCHES = 16, 8  # frames of one batch, and batches of one measurement after the first
 UNITS_PER_M = 1000
 
 Reader = Callable[[], Iterator[Batch]]
@@ -78,7 +78,7 @@ def open_files(rows: Sequence[Row], folder: Path) -> ListedPairs:
 def decode(rows: Sequence[Row], folder: Path) -> Iterator[Batch]:
     """Yield batches of files that are decoded and resized each time."""
     pairs = open_files(rows, folder)
-    frames = ResizedFrames(pairs, TRAINING_SIZES, (224, 224), MAX_DEPTH_M)
+    frames = ResizedFrames(pairs, TRAINING_SIZES, (IMAGE_SIZE_PX, IMAGE_SIZE_PX), MAX_DEPTH_M)
     generator = torch.Generator().manual_seed(0)
     for number in range(1 + BATCHES):
         images, depths, aspects, _ = zip(*(frames[BATCH * number + index] for index in range(BATCH)), strict=True)

@@ -258,6 +258,9 @@ def parse_inspection(description: str | None, words: Words = None) -> Namespace:
     return parser.parse_args(words)
 
 
+LEAST_ROWS = 144  # as many are read in one measurement
+
+
 def _without_effect(kinds: Sequence[str], options: Namespace) -> str | None:
     return None if options.what in kinds else f"with {options.what}"
 
@@ -289,4 +292,7 @@ def parse_benchmark(description: str | None, words: Words = None) -> Namespace:
     add("--init", type=Path, metavar="PATH", help="our recipe starts from the weights of this checkpoint")
     for name in own:
         parser.refuse_idle(name, partial(_without_effect, own[name]))
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    if min(options.rows) < LEAST_ROWS:
+        parser.error(f"argument --rows: got {min(options.rows)}, expected at least {LEAST_ROWS}")
+    return options

@@ -170,6 +170,7 @@ def parse_run(description: str, typed: list[str]) -> argparse.Namespace:
         (parse_evaluation, "--data nyu --depth-scale 9", "--depth-scale: has no effect on --data nyu"),
         (parse_benchmark, "infer --steps 3", "--steps: has no effect with infer"),
         (parse_benchmark, "data --steps 3", None),
+        (parse_benchmark, "data --rows 50", "--rows: got 50, expected at least 144"),
         (parse_benchmark, "data --epochs 3", "--epochs: has no effect with data"),
     ],
 )
