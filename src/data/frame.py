@@ -24,7 +24,7 @@ TOWARDS_TRAINING_SIZE = 0.3
 At the training camera's pixels per degree, a narrow view is a small input, without the context that the network was
 trained with; at the training size, its objects are large. 0 against 0.3: on 83 NYU frames of held-out scenes cropped to
 33 to 60 degrees, AbsRel 0.233 against 0.223 and d1 0.561 against 0.605 (nyu.yaml, seed 2); on 32 validation rooms of 40
-to 90 degrees, weights of one run of best.yaml: 0.158 against 0.154, 0.779 against 0.800. 0.5 was worse on the NYU frames.
+to 90 degrees, weights of one run of best.yaml: 0.158 against 0.154, 0.779 against 0.800. 0.5 was worse on NYU.
 """
 
 SCATTERED = 0.75
