@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+# One thread in each test process and in the scripts that it starts: pytest-xdist runs one test process a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
-import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -35,8 +38,6 @@ ABOUT = {
 }
 """What a checkpoint says of its network at least."""
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
-
 # The same cases on every machine, and none remembered: a test that fails here fails there.
 settings.register_profile(
     "short",
@@ -46,6 +47,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("short")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests first, so that no process is left with them at the end."""
+    longest = ("test_survival.py", "test_notebooks.py", "test_benchmark.py", "test_train.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
 def wavy_frame(seed: int, height: int = 96, width: int = 128) -> tuple[np.ndarray, np.ndarray]:
@@ -118,9 +125,16 @@ Script = Callable[..., Ended]
 
 
 @pytest.fixture(scope="session")
-def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all test processes of this session share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def offline(shared: Path) -> dict[str, str]:
     """What makes this a machine without data, caches and network."""
-    home = tmp_path_factory.mktemp("home")
+    home = shared / "home"
     refused = "http://127.0.0.1:9"
     return {
         **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), refused),
@@ -178,15 +192,19 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Trained:
+def trained(shared: Path, offline: dict[str, str]) -> Trained:
     """One tiny run of train.py in a process of its own: 4 frames, 2 epochs of 2 steps. Not to be changed."""
-    folder = tmp_path_factory.mktemp("trained")
-    nyu, run = make_nyu(folder), folder / "run"
-    options = ["--augment", "--clip", "0.7", "--limit", "4", "--batch-size", "2", "--epochs", "2"]
-    command = [sys.executable, ROOT / "scripts" / "train.py", "--data-dir", nyu, "--out", run, *options]
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **offline}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (folder / "stdout").write_text(done.stdout)
+    folder = shared / "trained"
+    nyu, run = folder / "nyu", folder / "run"
+    with FileLock(shared / "trained.lock"):
+        if not (folder / "stdout").exists():
+            folder.mkdir()
+            options = ["--augment", "--clip", "0.7", "--limit", "4", "--batch-size", "2", "--epochs", "2"]
+            command = [sys.executable, ROOT / "scripts" / "train.py", "--data-dir", make_nyu(folder), "--out", run]
+            environment = {**os.environ, **offline}
+            done = subprocess.run([*command, *options], cwd=folder, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-3000:]
+            (folder / "stdout").write_text(done.stdout)
     return Trained(run, nyu)
 
 

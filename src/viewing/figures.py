@@ -1,16 +1,15 @@
 """Still figures in one style: near is bright, far is dark, grey is unknown. Unwritable files raise UserError."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -25,7 +24,7 @@ DepthMap = NDArray[np.float32]  # (H, W)
 MAX_ERROR = 1.0  # upper end of the error's colour scale, in the unit of the depth
 MAX_PREVIEW_PX = 1600
 MIN_LEGEND_PX = 160  # a lower picture is padded to it, so that the scale can be read
-NO_TICKS: dict[str, Any] = {"xticks": [], "yticks": []}
+PANEL_PX, GAP_PX, TITLE_PX = 240, 6, 12  # width of a panel, between panels, of the font of a title
 
 
 class Comparison(NamedTuple):
@@ -47,35 +46,35 @@ class Curve(NamedTuple):
 
 def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> None:
     """Draw photo, truth, prediction and absolute error, a row per frame; truth and prediction share a scale."""
-    figure, grid = _make_panels([[_aspect(row.image)] * 4 for row in rows], 2.4)
-    for row, axes in zip(rows, grid, strict=True):
+    drawn = []
+    for row in rows:
+        aspect = _aspect(row.image)
         prediction = _resize_nearest(row.prediction, row.truth.shape)
         error = np.where(row.truth > 0, np.abs(prediction - row.truth), np.nan)
         vmax = max(float(np.percentile(depth, 99.5)) for depth in (row.truth, row.prediction))
-        axes[0].set_ylabel(row.title, fontsize=8)
-        axes[0].imshow(row.image, aspect="auto")
-        _show_depth(axes[1], _mask_unknown(row.truth), vmax)
-        _add_colour_bar(_show_depth(axes[2], prediction, vmax), axes[2], unit)
-        _add_colour_bar(_show_depth(axes[3], error, MAX_ERROR, ERROR_COLOURS), axes[3], unit)
-    _set_titles(grid[0], ("photo", "truth", "prediction", "absolute error"))
-    _save(figure, path)
+        drawn.append(
+            [
+                (row.title, _photo_panel(row.image, aspect)),
+                ("truth", _depth_panel(row.truth, vmax, aspect)),
+                ("prediction", _depth_panel(row.prediction, vmax, aspect)),
+                ("", _legend_panel(vmax, aspect, unit)),
+                ("absolute error", _panel(colour_depth(error, MAX_ERROR, ERROR_COLOURS), aspect)),
+                ("", _legend_panel(MAX_ERROR, aspect, unit, ERROR_COLOURS)),
+            ]
+        )
+    _write_page(drawn, path)
 
 
 def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: Path) -> None:
     """Draw many frames, (title, image, depth_m) each, photo beside depth, all on one scale in metres."""
-    aspects = [_aspect(image) for _, image, _ in frames]
-    aspects += aspects[-1:] * (-len(frames) % 4)
-    figure, grid = _make_panels(np.repeat(aspects, 2).reshape(-1, 8), 1.65)
-    pairs = grid.reshape(-1, 2)
     vmax = float(np.percentile(np.concatenate([depth_m[::8, ::8].ravel() for _, _, depth_m in frames]), 99))
-    for axes, (title, image, depth_m) in zip(pairs, frames, strict=False):
-        axes[0].set_title(title, fontsize=6, loc="left")
-        axes[0].imshow(image, aspect="auto")
-        depth_image = _show_depth(axes[1], _mask_unknown(depth_m), vmax)
-    for unused in pairs[len(frames) :].flat:
-        unused.set_axis_off()
-    _add_colour_bar(depth_image, list(grid.flat), "m")
-    _save(figure, path)
+    pairs = [
+        [(title, _photo_panel(image, _aspect(image))), ("", _depth_panel(depth_m, vmax, _aspect(image)))]
+        for title, image, depth_m in frames
+    ]
+    rows = [list(chain(*pairs[start : start + 4])) for start in range(0, len(pairs), 4)]
+    rows[0].append(("", _legend_panel(vmax, _aspect(frames[0][1]), "m")))
+    _write_page(rows, path)
 
 
 def draw_augmentation(
@@ -85,18 +84,15 @@ def draw_augmentation(
 
     Each of `frames` is a name and its versions, the first without augmentation; `aspect` is width / height.
     """
-    versions = len(frames[0][1])
-    figure, grid = _make_panels(np.full((len(frames), 2 * versions), 1 / aspect), 1.65)
-    for row, (name, pictures) in zip(grid, frames, strict=True):
+    rows = []
+    for name, pictures in frames:
         vmax = max(float(np.percentile(depth_m, 99.5)) for _, depth_m in pictures)
-        row[0].set_ylabel("\n".join(Path(name).parts[-2:]), fontsize=6)
-        for axes, (image, depth_m) in zip(row.reshape(-1, 2), pictures, strict=True):
-            axes[0].imshow(image, aspect="auto")
-            depth_image = _show_depth(axes[1], _mask_unknown(depth_m), vmax)
-        _add_colour_bar(depth_image, list(row), "m")
-    names = ("before", *(f"epoch {number}" for number in range(1, versions)))
-    _set_titles(grid[0], [title for name in names for title in (name, "depth")])
-    _save(figure, path)
+        titles = ["\n".join(Path(name).parts[-2:]), *(f"epoch {number}" for number in range(1, len(pictures)))]
+        row = []
+        for title, (image, depth_m) in zip(titles, pictures, strict=True):
+            row += [(title, _photo_panel(image, 1 / aspect)), ("", _depth_panel(depth_m, vmax, 1 / aspect))]
+        rows.append([*row, ("", _legend_panel(vmax, 1 / aspect, "m"))])
+    _write_page(rows, path)
 
 
 def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
@@ -113,11 +109,13 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _set_titles(list(grid.flat)[: len(charts)], list(charts))
+    for axes, title in zip(grid.flat, charts, strict=False):
+        axes.set_title(title, fontsize=10)
     for unused in grid.flat[len(charts) :]:
         unused.set_axis_off()
     grid.flat[0].legend(fontsize=8)
-    _save(figure, path)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, dpi=110, format=_format(path))
 
 
 def scale_max(depth: DepthMap) -> float:
@@ -134,17 +132,18 @@ def draw_depth(photo: RGBImage, depth: DepthMap, vmax: float, *, unit: str = "m"
     return np.concatenate([pair, legend], axis=1)
 
 
-def colour_depth(depth: DepthMap, vmax: float) -> RGBImage:
-    """Map depth from 0 to `vmax` to the colours of the figures: (H, W) -> (H, W, 3) uint8."""
-    return DEPTH_COLOURS(depth / vmax, bytes=True)[..., :3]
+def colour_depth(depth: DepthMap, vmax: float, colours: Colormap = DEPTH_COLOURS) -> RGBImage:
+    """Map depth from 0 to `vmax` to colours, NaN to grey: (H, W) -> (H, W, 3) uint8."""
+    return colours(depth / vmax, bytes=True)[..., :3]
 
 
-def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> RGBImage:
+def draw_legend(vmax: float, height_px: int, *, unit: str = "m", colours: Colormap = DEPTH_COLOURS) -> RGBImage:
     """Draw the colour bar of `colour_depth` alone: (height_px, 60 at 480 px of height, 3) uint8."""
     em = max(height_px // 40, 10)  # the font's size
     legend = Image.new("RGB", (5 * em, height_px), "white")
     top, bottom = 3 * em, height_px - em
-    bar = colour_depth(np.linspace(vmax, 0, bottom - top, dtype=np.float32)[:, None].repeat(em, axis=1), vmax)
+    scale = np.linspace(vmax, 0, bottom - top, dtype=np.float32)[:, None].repeat(em, axis=1)
+    bar = colour_depth(scale, vmax, colours)
     legend.paste(Image.fromarray(bar), (em // 2, top))
     draw = ImageDraw.Draw(legend)
     font = ImageFont.load_default(em)
@@ -157,27 +156,49 @@ def draw_legend(vmax: float, height_px: int, *, unit: str = "m") -> RGBImage:
     return np.asarray(legend)
 
 
-def _make_panels(aspects: Any, width_inch: float) -> tuple[Figure, NDArray[Any]]:
-    """Make a grid of panels without ticks; each has its `aspects`, (rows, columns), height / width of its photo.
+def _write_page(rows: Sequence[Sequence[tuple[str, RGBImage]]], path: Path) -> None:
+    """Write rows of pictures, each below its title of up to two lines, on white."""
+    font = ImageFont.load_default(TITLE_PX)
+    title_px = 3 * TITLE_PX
+    widths = [sum(picture.shape[1] + GAP_PX for _, picture in row) for row in rows]
+    heights = [max(len(picture) for _, picture in row) + title_px for row in rows]
+    page = Image.new("RGB", (GAP_PX + max(widths), GAP_PX + sum(heights)), "white")
+    draw, top = ImageDraw.Draw(page), 0
+    for row, height in zip(rows, heights, strict=True):
+        left = GAP_PX
+        for title, picture in row:
+            draw.text((left, top + title_px - 3), title, "black", font, anchor="ld", spacing=2)
+            page.paste(Image.fromarray(picture), (left, top + title_px))
+            left += picture.shape[1] + GAP_PX
+        top += height
+    with whole_file(path) as unfinished:
+        page.save(unfinished, format=_format(path))
 
-    Pictures fill their panels, so that a prediction of 56x56 has its photo's aspect.
-    """
-    rows, columns = np.shape(aspects)
-    heights = np.clip(np.max(aspects, axis=1), 0.2, 1.5)  # panels beyond that become narrower, or leave a gap
-    size = width_inch * columns + 1.3, width_inch * heights.sum() + 0.2 * rows + 0.3
-    figure = Figure(size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, height_ratios=heights, subplot_kw=NO_TICKS)
-    for axes, aspect in zip(grid.flat, np.ravel(aspects), strict=True):
-        axes.set_box_aspect(aspect)
-    return figure, grid
+
+def _panel(picture: RGBImage, aspect: float, resample: Image.Resampling = Image.Resampling.NEAREST) -> RGBImage:
+    """Resize a picture to the width of a panel and the height / width `aspect` of its photo."""
+    return np.asarray(Image.fromarray(picture).resize((PANEL_PX, max(1, round(PANEL_PX * aspect))), resample))
+
+
+def _photo_panel(image: RGBImage, aspect: float) -> RGBImage:
+    return _panel(image, aspect, Image.Resampling.BILINEAR)
+
+
+def _depth_panel(depth: DepthMap, vmax: float, aspect: float) -> RGBImage:
+    """Colour a depth map, grey where it is 0; its pixels stay visible."""
+    return _panel(colour_depth(np.where(depth > 0, depth, np.nan), vmax), aspect)
+
+
+def _legend_panel(vmax: float, aspect: float, unit: str, colours: Colormap = DEPTH_COLOURS) -> RGBImage:
+    return draw_legend(vmax, max(round(PANEL_PX * aspect), MIN_LEGEND_PX), unit=unit, colours=colours)
+
+
+def _format(path: Path) -> str:
+    return "jpeg" if path.suffix.lower() in (".jpg", ".jpeg") else "png"
 
 
 def _aspect(picture: NDArray[Any]) -> float:
     return picture.shape[0] / picture.shape[1]
-
-
-def _mask_unknown(depth: DepthMap) -> DepthMap:
-    return np.where(depth > 0, depth, np.nan)
 
 
 def _preview(image: NDArray[Any]) -> NDArray[Any]:
@@ -191,25 +212,3 @@ def _resize_nearest(depth: DepthMap, shape: tuple[int, ...]) -> DepthMap:
     rows = (np.arange(shape[0]) * depth.shape[0]) // shape[0]
     columns = (np.arange(shape[1]) * depth.shape[1]) // shape[1]
     return depth[rows[:, None], columns]
-
-
-def _show_depth(axes: Axes, depth: DepthMap, vmax: float, cmap: Any = DEPTH_COLOURS) -> AxesImage:
-    return axes.imshow(depth, cmap=cmap, vmin=0, vmax=vmax, aspect="auto")
-
-
-def _add_colour_bar(image: AxesImage, axes: Axes | list[Axes], unit: str) -> None:
-    ratio = 20 * max(1, image.axes.get_box_aspect() or 1)  # wide enough to be as high as a portrait
-    bar = image.figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=ratio)
-    bar.ax.tick_params(labelsize=7)
-    bar.ax.set_title(unit, fontsize=8)
-
-
-def _set_titles(row: Sequence[Axes], titles: Sequence[str]) -> None:
-    for axes, title in zip(row, titles, strict=True):
-        axes.set_title(title, fontsize=10)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    kind = "jpeg" if path.suffix.lower() in (".jpg", ".jpeg") else "png"
-    with whole_file(path) as unfinished:
-        figure.savefig(unfinished, dpi=110, format=kind, bbox_inches="tight")
