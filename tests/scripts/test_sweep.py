@@ -54,16 +54,14 @@ def runs_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", run_inside)
 
 
-def test_a_sweep_reports_resumes_and_skips(
-    runs_inside: None, script_inside: Script, trained: Trained, tmp_path: Path
-) -> None:
+def test_a_sweep_reports_resumes_and_skips(runs_inside: None, script: Script, trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "presets" / "short").mkdir(parents=True)
     for name, swa in (("lr-2e-3", 0), ("lr-2e-3-swa", 0.5), ("short/output-relu", 0)):
         preset = f"lr: 0.002\ntarget: relative\nbatch-size: 4\nema: 0\naugment: [flip]\nswa: {swa}\nvalidation: 0.3\n"
         (tmp_path / "presets" / f"{name}.yaml").write_text(preset)
     command = ("sweep.py", "--presets", "presets", "--data-dir", trained.nyu, "--limit", 2, "--out", "out")
     command += ("--short-epochs", 1, "--batch-size", 2, "--patience", 3)
-    script_inside(*command, "--epochs", 2)
+    script(*command, "--epochs", 2)
     out = tmp_path / "out"
     swa_result = out / "lr-2e-3-swa" / "swa" / "evaluation-nyu-test.json"
     assert json.loads(swa_result.read_text())["weights"] == "swa"
@@ -82,13 +80,13 @@ def test_a_sweep_reports_resumes_and_skips(
 
     before = (out / "lr-2e-3/best.pt").stat().st_mtime_ns
     swa_result.unlink()
-    script_inside(*command, "--epochs", 2)
+    script(*command, "--epochs", 2)
     assert (out / "lr-2e-3/best.pt").stat().st_mtime_ns == before
     assert swa_result.exists()
-    assert "--epochs 2, got 3" in script_inside(*command, "--epochs", 3, status=2).stderr
-    assert "--epochs 2, got None" in script_inside(*command, status=2).stderr
+    assert "--epochs 2, got 3" in script(*command, "--epochs", 3, status=2).stderr
+    assert "--epochs 2, got None" in script(*command, status=2).stderr
     (tmp_path / "empty").mkdir()
-    assert "--presets empty" in script_inside("sweep.py", "--presets", "empty", status=2).stderr
+    assert "--presets empty" in script("sweep.py", "--presets", "empty", status=2).stderr
 
 
 def test_runs_are_sorted_by_rate_then_plain_augmented_averaged() -> None:
@@ -108,23 +106,21 @@ def test_a_run_that_diverges_is_reported_and_does_not_end_the_sweep(
     assert sweep.train_and_score(preset, tmp_path / "run", {}, "result.json") == sweep.Run("lr-8e-3", [], None)
 
 
-def test_inspecting_a_good_source_and_one_with_a_damaged_file(
-    script_inside: Script, nyu_folder: Path, tmp_path: Path
-) -> None:
-    done = script_inside("inspect_data.py", "--data-dir", nyu_folder)
+def test_inspecting_a_good_source_and_one_with_a_damaged_file(script: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    done = script("inspect_data.py", "--data-dir", nyu_folder)
     assert "train: 15 frames of 5 scenes" in done.stdout
     assert "16-bit, 1000 units a metre: 3" in done.stdout
     for name in ("contact_sheet.png", "contact_sheet-augmentation.png"):
         Image.open(tmp_path / name).verify()
     (nyu_folder / "nyu_data/data/nyu2_test/00001_colors.png").write_bytes(b"no")
-    done = script_inside("inspect_data.py", "--data-dir", nyu_folder, "--all-scenes", status=2)
+    done = script("inspect_data.py", "--data-dir", nyu_folder, "--all-scenes", status=2)
     assert "00001_colors.png" in done.stdout
     assert "error: 1 problems" in done.stderr
     assert all(f"office_{scene:04}_out 3" in done.stdout for scene in range(6))
     training = open_nyu(nyu_folder / "nyu_data", "train", validation=0.1)
     for row in (0, 4, 9, 14):  # those whose augmentation is drawn
         (nyu_folder / "nyu_data" / training.names[row]).write_bytes(b"no")
-    done = script_inside("inspect_data.py", "--data-dir", nyu_folder, status=2)
+    done = script("inspect_data.py", "--data-dir", nyu_folder, status=2)
     assert "augmentation    not drawn: None of the 4 frames can be used" in done.stdout
     assert "error: 5 problems" in done.stderr
 
@@ -137,19 +133,17 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", lambda count, **_: ThreadPoolExecutor(count))
 
 
-def test_the_benchmark_compares_training(small_batches: None, script_inside: Script, tmp_path: Path) -> None:
-    done = script_inside("benchmark.py", "train", "--rounds", 1, "--steps", 1, "--json", tmp_path / "x.json")
+def test_the_benchmark_compares_training(small_batches: None, script: Script, tmp_path: Path) -> None:
+    done = script("benchmark.py", "train", "--rounds", 1, "--steps", 1, "--json", tmp_path / "x.json")
     rows = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert [row["loop"] for row in rows] == ["ours", "original's recipe"]
     assert rows[0]["ratio"] > 0
     assert rows[0]["loop"] in done.stdout
 
 
-def test_the_benchmark_compares_inference(
-    script_inside: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_benchmark_compares_inference(script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(inference, "PEERS", {name: PEERS[name] for name in ("FastDepth", "original network")})
-    script_inside("benchmark.py", "infer", "--rounds", 1, "--threads", 1, "--json", tmp_path / "x.json")
+    script("benchmark.py", "infer", "--rounds", 1, "--threads", 1, "--json", tmp_path / "x.json")
     rows = {(row["network"], row["form"]): row for row in json.loads((tmp_path / "x.json").read_text())["rows"]}
     assert rows["FastDepth", "float32"]["ratio, 1 threads"] == 1
     assert (rows["FastDepth", "float32"]["M MACs"], rows["original network", "float32"]["M MACs"]) == (737, 765)
@@ -160,11 +154,11 @@ def test_the_benchmark_compares_inference(
 
 
 def test_the_benchmark_reads_frames_from_files_and_from_the_cache(
-    small_batches: None, script_inside: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small_batches: None, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(reading, "FILES", 4)
     words = ["--rows", 200, 400, "--rounds", 1, "--steps", 1]
-    script_inside("benchmark.py", "data", *words, "--json", tmp_path / "x.json")
+    script("benchmark.py", "data", *words, "--json", tmp_path / "x.json")
     rows = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert [(row["reader"], row["rows"]) for row in rows] == [
         (reader, length) for length in (200, 400) for reader in ("Pillow", "packed")
@@ -173,12 +167,12 @@ def test_the_benchmark_reads_frames_from_files_and_from_the_cache(
 
 
 def test_the_benchmark_times_trainings_until_an_error_is_reached(
-    runs_inside: None, script_inside: Script, monkeypatch: pytest.MonkeyPatch, nyu_folder: Path, tmp_path: Path
+    runs_inside: None, script: Script, monkeypatch: pytest.MonkeyPatch, nyu_folder: Path, tmp_path: Path
 ) -> None:
     never = time_to.Recipe("never", ("--preset", "nyu.yaml", "--epochs", "9", "--max-minutes", "0.001"))
     monkeypatch.setattr(time_to, "ORIGINAL", never)
     words = ["--data-dir", nyu_folder, "--rounds", 1, "--epochs", 1, "--max-minutes", 5]
-    script_inside("benchmark.py", "time-to", *words, "--rmse-m", 9, "--json", tmp_path / "x.json")
+    script("benchmark.py", "time-to", *words, "--rmse-m", 9, "--json", tmp_path / "x.json")
     ours, other = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert ours["epochs"] == 1
     assert ours["to 9 m"] == ours["minutes"] < 5

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from src.cli.resume import make_run_folder, script_command
 from src.estimator import DepthEstimator
 from src.network.encoder import embedded_weights
+from src.training import step_profile
 
 
 def history(run: Path) -> list[dict[str, Any]]:
@@ -49,21 +50,22 @@ def test_a_run_writes_its_files(trained: Trained) -> None:
 
 
 def test_a_profile_names_the_parts_of_the_network_in_a_trace(
-    script_inside: Script, trained: Trained, tmp_path: Path
+    script: Script, trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(step_profile, "TRACED", 1)  # a trace of five steps takes long to write
     run = ["train.py", "--data-dir", trained.nyu, "--batch-size", 2, "--limit", 6, "--profile"]
-    assert "got a training of 6 steps, expected at least 9" in script_inside(*run, "--epochs", 2, status=2).stderr
+    assert "got a training of 6 steps, expected at least 9" in script(*run, "--epochs", 2, status=2).stderr
     assert not (tmp_path / "runs").exists()
-    done = script_inside(*run, "--epochs", 3, "--out", "run")
+    done = script(*run, "--epochs", 3, "--out", "run")
     events = {event["name"] for event in json.loads((tmp_path / "run" / "trace.json").read_text())["traceEvents"]}
     assert {"encoder", "decoder", "residual", "inception", "refine", "output", "aten::mkldnn_convolution"} <= events
     assert "%  aten::convolution_backward" in done.stdout
 
 
 def test_its_options_repeat_the_run_bit_for_bit_from_a_warm_cache(
-    script_inside: Script, trained: Trained, tmp_path: Path
+    script: Script, trained: Trained, tmp_path: Path
 ) -> None:
-    script_inside("train.py", "--preset", trained.run / "options.yaml", "--out", "again")
+    script("train.py", "--preset", trained.run / "options.yaml", "--out", "again")
     first, again = (load(run / "last.pt") for run in (trained.run, tmp_path / "again"))
     for name in ("network", "ema"):
         assert all(torch.equal(value, again[name][key]) for key, value in first[name].items())
@@ -73,68 +75,66 @@ def test_its_options_repeat_the_run_bit_for_bit_from_a_warm_cache(
 
 
 def test_a_run_resumes_with_its_own_options_although_its_newest_state_is_damaged(
-    script_inside: Script, finished_run: Path, trained: Trained
+    script: Script, finished_run: Path, trained: Trained
 ) -> None:
     newest = finished_run / "last.pt"
     newest.write_bytes(newest.read_bytes()[:-1000])
-    done = script_inside("train.py", "--resume", finished_run)
+    done = script("train.py", "--resume", finished_run)
     assert "last.pt: refused" in done.stdout
     assert "resumed after epoch 1" in done.stdout
     assert [line["epoch"] for line in history(finished_run)] == [1, 2]
     first, resumed = load(trained.run / "last.pt"), load(finished_run / "last.pt")
     assert resumed["about"]["options"]["clip"] == 0.7
     assert all(torch.equal(value, resumed["network"][key]) for key, value in first["network"].items())
-    assert "no optimiser state" in script_inside("train.py", "--resume", finished_run / "best.pt", status=2).stderr
+    assert "no optimiser state" in script("train.py", "--resume", finished_run / "best.pt", status=2).stderr
 
 
-def test_a_run_stops_early_and_may_go_on_with_more_patience(script_inside: Script, trained: Trained) -> None:
+def test_a_run_stops_early_and_may_go_on_with_more_patience(script: Script, trained: Trained) -> None:
     # At a rate of nearly 0, only the norms' statistics change.
     options = ("--data-dir", trained.nyu, "--limit", 2, "--batch-size", 2, "--lr", 1e-12, "--ema", 0, "--out", "run")
-    done = script_inside("train.py", *options, "--epochs", 40, "--patience", 2)
+    done = script("train.py", *options, "--epochs", 40, "--patience", 2)
     assert "stopped early: in 2 epochs" in done.stdout
     losses = [line["val_loss"] for line in history(Path("run"))]
     assert min(losses[-2:]) >= losses[-3] - 1e-3
-    script_inside("train.py", "--resume", "run", "--patience", 3)
+    script("train.py", "--resume", "run", "--patience", 3)
     assert len(history(Path("run"))) > len(losses)
 
 
-def test_options_of_older_versions_are_dropped_when_a_run_resumes(script_inside: Script, finished_run: Path) -> None:
+def test_options_of_older_versions_are_dropped_when_a_run_resumes(script: Script, finished_run: Path) -> None:
     from src.training import checkpoint
 
     content = checkpoint.load(finished_run / "last.pt")
     content["about"]["options"] |= {"swa_lr_scale": 0.25, "name": "old"}
     checkpoint.save(finished_run / "last.pt", **content)
-    assert "resumed after epoch 2" in script_inside("train.py", "--resume", "auto", "--out", finished_run).stdout
+    assert "resumed after epoch 2" in script("train.py", "--resume", "auto", "--out", finished_run).stdout
 
 
-def test_a_run_starts_from_another_runs_weights(script_inside: Script, trained: Trained, tmp_path: Path) -> None:
+def test_a_run_starts_from_another_runs_weights(script: Script, trained: Trained, tmp_path: Path) -> None:
     # A rate this small leaves the weights as they were.
     options = ("--data-dir", trained.nyu, "--limit", 2, "--batch-size", 2, "--epochs", 1, "--lr", 1e-12, "--ema", 0)
     initial = ("--init", trained.run / "best.pt")
-    assert "starting from" in script_inside("train.py", *options, *initial, "--out", "run").stdout
+    assert "starting from" in script("train.py", *options, *initial, "--out", "run").stdout
     before, after = load(trained.run / "best.pt")["ema"], load(tmp_path / "run" / "best.pt")["network"]
     for name, value in before.items():
         if "running" not in name and "num_batches" not in name:
             assert torch.allclose(value, after[name], atol=1e-6), name
-    script_inside("train.py", *options, *initial, "--max-depth", 80, "--out", "far")
+    script("train.py", *options, *initial, "--max-depth", 80, "--out", "far")
     depths_m = [DepthEstimator(tmp_path / name / "best.pt")(PHOTO) for name in ("run", "far")]
     np.testing.assert_allclose(*depths_m, rtol=1e-3)
-    script_inside("train.py", *options, *initial, "--target", "relative", "--out", "relative")
+    script("train.py", *options, *initial, "--target", "relative", "--out", "relative")
     relative = DepthEstimator(tmp_path / "relative" / "best.pt").network(torch.full((1, 3, 224, 224), 90.0))
     metric = DepthEstimator(tmp_path / "run" / "best.pt").network(torch.full((1, 3, 224, 224), 90.0))
     torch.testing.assert_close(relative, metric * 0.573 / 0.27, rtol=1e-3, atol=1e-3)
-    refused = script_inside("train.py", *options, *initial, "--output", "sigmoid", "--out", "other", status=2)
+    refused = script("train.py", *options, *initial, "--output", "sigmoid", "--out", "other", status=2)
     assert "--output relu6" in refused.stderr
     assert not (tmp_path / "other").exists()
 
 
-def test_swa_with_frozen_stages_leaves_three_sets_of_weights(
-    script_inside: Script, trained: Trained, tmp_path: Path
-) -> None:
+def test_swa_with_frozen_stages_leaves_three_sets_of_weights(script: Script, trained: Trained, tmp_path: Path) -> None:
     options = ("--limit", 4, "--batch-size", 2, "--epochs", 2, "--swa", 0.5, "--freeze", 2, "--max-minutes", 0.001)
-    stopped = script_inside("train.py", "--data-dir", trained.nyu, "--out", "run", *options)
+    stopped = script("train.py", "--data-dir", trained.nyu, "--out", "run", *options)
     assert "stopped by --max-minutes" in stopped.stdout
-    done = script_inside("train.py", "--resume", "run")
+    done = script("train.py", "--resume", "run")
     assert "SWA  val_loss" in done.stdout
     content = load(tmp_path / "run" / "last.pt")
     sets = [content[name] for name in ("network", "ema", "swa")]
@@ -145,33 +145,33 @@ def test_swa_with_frozen_stages_leaves_three_sets_of_weights(
         for name, value in embedded.items():
             if name.startswith(("conv_stem.", "bn1.", "blocks.0.", "blocks.1.")) and not name.endswith("tracked"):
                 assert torch.equal(weights[f"encoder.body.{name}"], value), name
-    script_inside("evaluate.py", "run/last.pt", "--weights", "swa", "--json", "swa.json", "--limit", 2)
+    script("evaluate.py", "run/last.pt", "--weights", "swa", "--json", "swa.json", "--limit", 2)
     assert json.loads((tmp_path / "swa.json").read_text())["weights"] == "swa"
 
 
 def test_half_precision_and_the_relative_target_and_a_resume_in_another_type(
-    script_inside: Script, trained: Trained, tmp_path: Path
+    script: Script, trained: Trained, tmp_path: Path
 ) -> None:
     options = ("--limit", 2, "--batch-size", 2, "--epochs", 1, "--target", "relative", "--device", "cpu")
-    script_inside("train.py", "--data-dir", trained.nyu, "--out", "run", *options, "--amp", "fp16")
+    script("train.py", "--data-dir", trained.nyu, "--out", "run", *options, "--amp", "fp16")
     run = tmp_path / "run"
     assert load(run / "last.pt")["progress"]["scaler"]["scale"] > 0
     result = json.loads((run / "evaluation-nyu-test.json").read_text())
     assert result["precision"] == "float32"
     assert set(result["protocols"]) == {"relative", "eigen_median", "boundary"}
-    done = script_inside("train.py", "--resume", "run", "--epochs", 2, "--amp", "bf16")
+    done = script("train.py", "--resume", "run", "--epochs", 2, "--amp", "bf16")
     assert "not bit for bit" in done.stdout
     assert all(np.isfinite(line["train_loss"]) for line in history(run))
 
 
 def test_a_stopped_run_names_the_command_and_restarts_its_epoch_where_the_batches_change(
-    script_inside: Script, trained: Trained, tmp_path: Path
+    script: Script, trained: Trained, tmp_path: Path
 ) -> None:
     options = ("--limit", 4, "--batch-size", 2, "--epochs", 1, "--max-minutes", "0.001")
-    done = script_inside("train.py", "--data-dir", trained.nyu, "--out", "run", *options)
+    done = script("train.py", "--data-dir", trained.nyu, "--out", "run", *options)
     assert "train.py --resume run/last.pt --max-minutes 0.001" in done.stdout
     assert not list((tmp_path / "run").glob("evaluation*"))
-    done = script_inside("train.py", "--resume", "run", "--batch-size", 1)
+    done = script("train.py", "--resume", "run", "--batch-size", 1)
     assert "resumed after epoch 0 and 1 batches" in done.stdout
     assert "now 4 frames in batches of 1, seed 0, before 4 frames in batches of 2" in done.stdout
     assert [line["step"] for line in history(tmp_path / "run")] == [1 + 4]
@@ -193,11 +193,9 @@ def write_csv(folder: Path, *, bad: bool = False) -> Path:
     return path
 
 
-def test_bad_frames_are_named_once_and_left_out_of_training_and_evaluation(
-    script_inside: Script, tmp_path: Path
-) -> None:
+def test_bad_frames_are_named_once_and_left_out_of_training_and_evaluation(script: Script, tmp_path: Path) -> None:
     options = ("--data", "csv", "--data-dir", write_csv(tmp_path, bad=True), "--validation", 0.25, "--batch-size", 2)
-    done = script_inside("train.py", *options, "--epochs", 1, "--out", "run")
+    done = script("train.py", *options, "--epochs", 1, "--out", "run")
     assert "3 training frames" in done.stdout
     for name in ("2.png", "3.jpg", "4.png", "7.png"):
         (line,) = {line for line in done.stderr.splitlines() if name in line}
@@ -205,36 +203,36 @@ def test_bad_frames_are_named_once_and_left_out_of_training_and_evaluation(
     result = json.loads((tmp_path / "run" / "evaluation-csv-val.json").read_text())
     assert (result["count"], result["left_out"]) == (1, ["7.jpg"])
     before = set(tmp_path.rglob("*"))
-    refused = script_inside("train.py", *options, "--max-bad", 2, "--out", "other", "--cache-dir", "c", status=2)
+    refused = script("train.py", *options, "--max-bad", 2, "--out", "other", "--cache-dir", "c", status=2)
     errors = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "--max-bad allows 2" in errors[0] and "4.png" in errors[0]
     assert set(tmp_path.rglob("*")) - before <= {tmp_path / "c"}
 
 
-def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script_inside: Script, tmp_path: Path) -> None:
+def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script: Script, tmp_path: Path) -> None:
     path = write_csv(tmp_path)
     write_depth(tmp_path / "0.png", np.zeros((48, 64)), 1000, 16)
     unit = ("--depth-scale", 900, "--fov", 50)
     options = ("--data", "csv", "--data-dir", path, "--validation", 0, "--batch-size", 2, "--accumulate", 2)
-    done = script_inside("train.py", *options, *unit, "--out", "run", "--epochs", 1)
+    done = script("train.py", *options, *unit, "--out", "run", "--epochs", 1)
     assert "7 training frames" in done.stdout
     assert "1 of 8 frames have no valid depth" in done.stdout
     assert "nothing is scored" in done.stdout
-    script_inside("train.py", "--resume", "run", "--validation", 0.25, "--accumulate", 1, "--epochs", 2)
+    script("train.py", "--resume", "run", "--validation", 0.25, "--accumulate", 1, "--epochs", 2)
     about = load(tmp_path / "run" / "best.pt")["about"]
     assert about["epoch"] == 2 and "rmse_m" in about["validation"]
     assert json.loads((tmp_path / "run" / "evaluation-csv-val.json").read_text())["count"] == 2
-    done = script_inside("evaluate.py", "run/best.pt")
+    done = script("evaluate.py", "run/best.pt")
     assert re.search("900 units a metre.* 50 degrees.*scored on the 2 val frames of csv", done.stdout, re.DOTALL)
-    done = script_inside("evaluate.py", "run/best.pt", "--split", "test")
+    done = script("evaluate.py", "run/best.pt", "--split", "test")
     assert "the 7 test frames of csv, TRAINING FRAMES INCLUDED, truth up to 10 m" in done.stdout
     result = json.loads((tmp_path / "run" / "evaluation-csv-test.json").read_text())
     facts = ("includes_training_frames", "max_depth_m", "without_truth")
     assert [result[name] for name in facts] == [True, 10, ["0.jpg"]]
-    done = script_inside("export.py", "run/best.pt")
+    done = script("export.py", "run/best.pt")
     assert "900 units a metre" in done.stdout and "scored on the 2 val frames" in done.stdout
     (tmp_path / "other.csv").write_text(path.read_text())
-    done = script_inside("evaluate.py", "run/best.pt", "--data-dir", "other.csv")
+    done = script("evaluate.py", "run/best.pt", "--data-dir", "other.csv")
     assert re.search("1000 units a metre.* 63 degrees.*the 7 test frames of csv, truth", done.stdout, re.DOTALL)
 
 
@@ -272,14 +270,14 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_costs_one_line_and_leaves_nothing(
-    script_inside: Script, trained: Trained, tmp_path: Path, mistake: str
+    script: Script, trained: Trained, tmp_path: Path, mistake: str
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "preset.yaml").write_text("epocs: 3\n")
     paths = {"nyu": trained.nyu, "run": trained.run, "file": tmp_path / "file", "preset": tmp_path / "preset.yaml"}
     arguments, message = MISTAKES[mistake]
     before = sorted(tmp_path.rglob("*"))
-    done = script_inside("train.py", *(argument.format(**paths) for argument in arguments), status=2)
+    done = script("train.py", *(argument.format(**paths) for argument in arguments), status=2)
     (error,) = (line for line in done.stderr.splitlines() if line and " img" not in line)  # without progress bars
     assert message in error
     assert sorted(tmp_path.rglob("*")) == before
@@ -294,20 +292,20 @@ def test_auto_without_data_and_network_trains_on_rooms(script: Script, tmp_path:
     assert json.loads((run / "evaluation-rooms-test.json").read_text())["trained_on"] == "rooms"
 
 
-def test_a_run_that_torchrun_may_restart_needs_out(script_inside: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_torchrun_may_restart_needs_out(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
-    assert "--out" in script_inside("train.py", status=2).stderr
+    assert "--out" in script("train.py", status=2).stderr
 
 
 def test_a_full_disk_ends_a_run_in_one_line_and_it_resumes_when_there_is_space(
-    script_inside: Script, trained: Trained, small_disk: SmallDisk
+    script: Script, trained: Trained, small_disk: SmallDisk
 ) -> None:
     disk = small_disk(190_000_000)  # enough for one state and the best weights, and for half of the next state
     options = ("--limit", 2, "--batch-size", 2, "--epochs", 3, "--data-dir", trained.nyu, "--out", disk / "run")
-    done = script_inside("train.py", *options, status=2)
+    done = script("train.py", *options, status=2)
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert "No space left on device" in error
     assert not list((disk / "run").glob("*unfinished"))
     subprocess.run(["mount", "-o", "remount,size=400000000", disk], check=True)
-    assert "resumed after epoch" in script_inside("train.py", "--resume", disk / "run").stdout
+    assert "resumed after epoch" in script("train.py", "--resume", disk / "run").stdout
     assert [line["epoch"] for line in history(disk / "run")] == [1, 2, 3]

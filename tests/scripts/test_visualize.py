@@ -14,8 +14,8 @@ from PIL import Image
 from src.conventions import NYU_INTRINSICS
 
 
-def test_frames_of_nyu(script_inside: Script, nyu_folder: Path, tmp_path: Path) -> None:
-    done = script_inside("visualize.py", "--data-dir", nyu_folder, "--frames", 2)
+def test_frames_of_nyu(script: Script, nyu_folder: Path, tmp_path: Path) -> None:
+    done = script("visualize.py", "--data-dir", nyu_folder, "--frames", 2)
     assert "open it with: rerun visualization.rrd" in done.stdout
     values = read_recording(tmp_path / "visualization.rrd")
     for step in (0, 1):
@@ -29,12 +29,12 @@ def test_frames_of_nyu(script_inside: Script, nyu_folder: Path, tmp_path: Path) 
     assert np.allclose(stored[known], wavy_frame(101)[1].ravel()[known], atol=0.001)
 
 
-def test_photos_with_one_bad_file(script_inside: Script, tmp_path: Path) -> None:
+def test_photos_with_one_bad_file(script: Script, tmp_path: Path) -> None:
     image = Image.fromarray(wavy_frame(1)[0])
     image.save(tmp_path / "a.jpg")
     (tmp_path / "bad.jpg").write_text("hello")
     image.resize((2048, 1536)).save(tmp_path / "c.jpg")
-    done = script_inside("visualize.py", "*.jpg", "--fov", 90, "--save", "out/x.rrd", status=2)
+    done = script("visualize.py", "*.jpg", "--fov", 90, "--save", "out/x.rrd", status=2)
     assert "error: bad.jpg: got 5 bytes" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: 1 of 3 frames failed")
     values = read_recording(tmp_path / "out" / "x.rrd")
@@ -57,11 +57,11 @@ def stored_depth(values: dict[tuple[str, str, int], np.ndarray], name: str, step
     ],
 )
 def test_a_relative_network_is_shown_at_a_scale_that_is_said(
-    script_inside: Script, relative_checkpoint: Path, nyu_folder: Path, tmp_path: Path, typed: list, scale: str
+    script: Script, relative_checkpoint: Path, nyu_folder: Path, tmp_path: Path, typed: list, scale: str
 ) -> None:
     Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "a.jpg")
     folder = ["--data-dir", nyu_folder] if "nyu" in typed else []
-    done = script_inside("visualize.py", relative_checkpoint, *typed, *folder)
+    done = script("visualize.py", relative_checkpoint, *typed, *folder)
     values = read_recording(tmp_path / "visualization.rrd")
     expected_m = np.nanmax(stored_depth(values, "truth")) if scale == "the truth's" else float(scale.split()[0])
     assert np.nanmax(stored_depth(values, "prediction")) == pytest.approx(expected_m, rel=0.1)
@@ -72,7 +72,7 @@ def test_a_relative_network_is_shown_at_a_scale_that_is_said(
         assert values["/world/truth/label", "Points3D:labels", 0].tolist() == ["truth"]
 
 
-def test_mistakes_are_one_line(script_inside: Script, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
     (tmp_path / "video.mp4").touch()
     (tmp_path / "bad.jpg").write_text("hello")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -84,7 +84,7 @@ def test_mistakes_are_one_line(script_inside: Script, tmp_path: Path) -> None:
             (("bad.jpg", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
             (("bad.jpg", "--web", "--port", port - 1), f"port {port}: Address already in use"),
         ):
-            error = script_inside("visualize.py", *arguments, status=2).stderr.splitlines()[-1]
+            error = script("visualize.py", *arguments, status=2).stderr.splitlines()[-1]
             assert error.startswith("error: ") and message in error, arguments
     assert not list(tmp_path.glob("**/*.rrd*"))
 
