@@ -18,6 +18,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from src.estimator import DepthEstimator
 from src.network import SHIPPED
@@ -49,10 +51,26 @@ settings.register_profile(
 settings.load_profile("short")
 
 
+LONGEST = ("test_notebooks.py", "test_survival.py", "test_train.py")
+TOGETHER = ("test_app.py", "test_onnx.py", "test_rooms.py", "test_distributed.py")
+"""Modules whose own fixtures take seconds: one process runs all of their tests."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest tests first, so that no process is left with them at the end."""
-    longest = ("test_survival.py", "test_notebooks.py", "test_benchmark.py", "test_train.py")
-    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Distribute single tests, and whole modules where `TOGETHER` says so."""
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return module if module.endswith(TOGETHER) else nodeid
+
+    return Scheduling(config, log)
 
 
 def wavy_frame(seed: int, height: int = 96, width: int = 128) -> tuple[np.ndarray, np.ndarray]:

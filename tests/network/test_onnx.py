@@ -17,8 +17,6 @@ from src.network import SHIPPED, DepthNet
 from src.network.onnx_export import to_int8, to_onnx, write_model
 from src.training import checkpoint
 
-pytestmark = pytest.mark.xdist_group("onnx")  # one process makes the fixtures of this module
-
 FACTS = {**ABOUT, "weights": "ema", "unit": 10.0}
 
 

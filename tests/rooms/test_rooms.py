@@ -17,8 +17,6 @@ from src.rooms.lighting import Room, render
 from src.rooms.raycast import Box, Piece, cos_sin, pack_solids, trace
 from src.rooms.rooms import RoomPairs, make_room
 
-pytestmark = pytest.mark.xdist_group("rooms")  # one process makes the fixtures of this module
-
 PINNED = ["b6e77f624b5ea5c2", "a4fe4b0d3dfcfba0", "ae7b1213a2f1755f"]
 SMALL = NYU_INTRINSICS.resized(48, 36)
 View = tuple[np.ndarray, np.ndarray]  # depth, and number of the box, at every pixel

@@ -18,8 +18,6 @@ from conftest import ROOT, Script
 from app import build_page, is_not_deleted_upload
 from src.estimator import DepthEstimator
 
-pytestmark = pytest.mark.xdist_group("page")  # one process makes the fixtures of this module
-
 EXAMPLE = ROOT / "src" / "viewing" / "examples" / "room-2.jpg"
 LIMIT_S = 120
 DISABLED = ("quic", "background-networking", "component-update", "sync")

@@ -15,8 +15,6 @@ from torch import nn
 from src.network import DepthNet
 from src.training import distributed
 
-pytestmark = pytest.mark.xdist_group("ranks")  # one process makes the fixtures of this module
-
 two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no two CUDA GPUs here")
 
 
