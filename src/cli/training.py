@@ -16,7 +16,7 @@ from src.data.batches import TrainingBatches, ValidationBatches
 from src.data.frame import common_size
 from src.data.listing import Concatenation
 from src.data.packed import TRAINING_SIZES, VALIDATION_SIZES, Packed
-from src.network import MEAN_DEPTH, DepthNet, rebuild, summarize
+from src.network import ARCHITECTURE, MEAN_DEPTH, DepthNet, rebuild, summarize
 from src.training import checkpoint, distributed
 from src.training.engine import Precision
 from src.training.optim import make_ema, make_optimizer, make_schedule, make_swa
@@ -189,11 +189,11 @@ def describe_measures(measured: dict[str, float]) -> str:
     return "".join(f"  val_{key} {value:.4f}" for key, value in measured.items())
 
 
-def describe_run(options: Namespace, architecture: int, plan: str, precision: Precision) -> dict[str, Any]:
+def describe_run(options: Namespace, plan: str, precision: Precision) -> dict[str, Any]:
     """Collect what a checkpoint records about its run; `plan` is what the order of the frames depends on."""
     return {
         "encoder": options.encoder,
-        "architecture": architecture,
+        "architecture": ARCHITECTURE,
         "target": options.target,
         "output": options.output,
         "max_depth_m": options.max_depth,

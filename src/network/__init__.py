@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from src.network.depthnet import MEAN_DEPTH, DepthNet, rebuild, summarize
+from src.network.depthnet import ARCHITECTURE, MEAN_DEPTH, DepthNet, rebuild, summarize
 
 SHIPPED = Path(__file__).parent / "weights" / "nyu.safetensors"  # their model card lies beside them
 
-__all__ = ["MEAN_DEPTH", "SHIPPED", "DepthNet", "rebuild", "summarize"]
+__all__ = ["ARCHITECTURE", "MEAN_DEPTH", "SHIPPED", "DepthNet", "rebuild", "summarize"]

@@ -14,13 +14,12 @@ from src.conventions import IMAGE_SIZE_PX, UserError
 from src.network.bifpn import BiFPN
 from src.network.blocks import Inception, SeparableConv
 from src.network.encoder import Encoder
-from src.network.first_version import first_parts
 
 MEAN_DEPTH = {"metric": 0.27, "relative": 0.573}
 """The mean depth of NYU's training frames, by target: 2.7 m in units of 10 m, or a share of each frame's maximum."""
 
 ARCHITECTURE = 2
-"""Checkpoints name theirs. The second has narrower decoders, a smaller head and a strided image residual."""
+"""Checkpoints name theirs; those of another one are refused."""
 
 JOINED, REDUCED, REFINED = 64, 16, 16  # channels at stride 4: into the inception module, within it, after it
 
@@ -50,20 +49,14 @@ class DepthNet(nn.Module):
         decoders: int = 3,
         output: str = "relu6",
         mean: float = MEAN_DEPTH["metric"],
-        architecture: int = ARCHITECTURE,
     ) -> None:
         super().__init__()
-        self.architecture = architecture
-        self.encoder = Encoder(encoder, pretrained=pretrained, whole=architecture == 1)
-        if architecture == 1:
-            for name, part in first_parts(self.encoder.channels, decoders).items():
-                self.add_module(name, part)
-        else:
-            self.decoder = BiFPN(self.encoder.channels, JOINED, decoders=decoders)
-            self.residual = nn.Conv2d(3, JOINED, 4, stride=4)
-            self.inception = Inception(JOINED, REDUCED)
-            self.refine = SeparableConv(JOINED, REFINED)
-            self.output = SeparableConv(REFINED, 1, plain=True)
+        self.encoder = Encoder(encoder, pretrained=pretrained)
+        self.decoder = BiFPN(self.encoder.channels, JOINED, decoders=decoders)
+        self.residual = nn.Conv2d(3, JOINED, 4, stride=4)
+        self.inception = Inception(JOINED, REDUCED)
+        self.refine = SeparableConv(JOINED, REFINED)
+        self.output = SeparableConv(REFINED, 1, plain=True)
         # A norm before ReLU6, or large first weights, would start with half the pixels dead at 0.
         *_, weight, bias = self.output.parameters()
         nn.init.normal_(weight, std=0.01)
@@ -98,9 +91,12 @@ def rebuild(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> DepthNet
     if output not in OUTPUTS:
         raise UserError(f"The checkpoint's output: got {output!r:.40}, expected one of {', '.join(OUTPUTS)}.")
     architecture = about.get("architecture", 1)
-    if architecture not in (1, ARCHITECTURE):
-        raise UserError(f"The checkpoint's architecture: got {architecture!r:.40}, expected 1 or {ARCHITECTURE}.")
-    network = DepthNet(encoder, pretrained=False, output=output, architecture=architecture)
+    if architecture != ARCHITECTURE:
+        raise UserError(
+            f"The checkpoint's architecture: got {architecture!r:.40}, expected {ARCHITECTURE}. Train it again: "
+            "python scripts/train.py --preset RUN/options.yaml, from its run's folder."
+        )
+    network = DepthNet(encoder, pretrained=False, output=output)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -18,7 +18,7 @@ from src.conventions import UserError
 class Encoder(nn.Module):
     """Turn a photo into three feature levels, fine to coarse.
 
-    The last stage is left out unless `whole`, if the one before it has stride 32 too, as in B0 and lite0.
+    The last stage is left out if the one before it has stride 32 too, as in B0 and lite0.
     Normalisation is the one the weights were trained with: ImageNet's mean and deviation, or 0.5 and 0.5 (`tf_`).
 
     **Shape**: (B, 3, H, W) -> [(B, C8, H/8, W/8), (B, C16, H/16, W/16), (B, C32, H/32, W/32)].
@@ -30,7 +30,7 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str = EMBEDDED_ENCODER, *, pretrained: bool = True, whole: bool = False) -> None:
+    def __init__(self, name: str = EMBEDDED_ENCODER, *, pretrained: bool = True) -> None:
         super().__init__()
         check_name(name)
         self.body = timm.create_model(name, features_only=True, out_indices=(2, 3, 4))
@@ -42,7 +42,7 @@ class Encoder(nn.Module):
             )
         self.channels: list[int] = levels.channels()
         stages: Any = self.body.blocks
-        if not whole and all(block.conv_dw.stride == (1, 1) for block in stages[-1]):
+        if all(block.conv_dw.stride == (1, 1) for block in stages[-1]):
             # It keeps the size of the stage before: a tenth of the time, for no accuracy.
             self.channels[-1] = stages[-1][0].conv_pw.in_channels
             stages[-1] = nn.Identity()

@@ -19,9 +19,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
-from src.conventions import IMAGE_SIZE_PX, UserError
+from src.conventions import IMAGE_SIZE_PX
 from src.files import whole_file
-from src.network.depthnet import ARCHITECTURE, DepthNet
+from src.network.depthnet import DepthNet
 
 OPSET = 17
 SIGMOID_FACTOR = 1.702
@@ -45,11 +45,7 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
 
     **Shape**: `images` (224, 224, 3) each; input and output are those of `to_onnx`.
     **Source**: Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2 (this approximation of GELU).
-    **Raises**: UserError for the first architecture.
     """
-    if network.architecture != ARCHITECTURE:
-        got = f"got a network of architecture {network.architecture}, expected {ARCHITECTURE}"
-        raise UserError(f"--int8: {got}. Train it again with scripts/train.py, or leave --int8 out.")
     with tempfile.TemporaryDirectory() as folder:
         single, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("single", "prepared", "quantised"))
         onnx.save(trace(_OnCentredBytes(network, unit), _centre(images[0])), single)

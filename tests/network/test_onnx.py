@@ -13,9 +13,8 @@ from PIL import Image
 from src.benchmarks.inference import randomise_norms
 from src.conventions import UserError
 from src.estimator import DepthEstimator
-from src.network import SHIPPED, DepthNet
+from src.network import DepthNet
 from src.network.onnx_export import to_int8, to_onnx, write_model
-from src.training import checkpoint
 
 FACTS = {**ABOUT, "weights": "ema", "unit": 10.0}
 
@@ -110,14 +109,9 @@ def test_an_encoder_keeps_its_own_sigmoids_in_int8() -> None:
 
 def test_what_cannot_be_exported_or_read_is_refused(files: Path, tmp_path: Path, script: Script) -> None:
     asked = ("--to", "onnx", "--data", "rooms", "--limit", 1, "--out", tmp_path / "x.onnx")
-    about = {**checkpoint.load(SHIPPED)["about"], "architecture": 1}
-    first, path = DepthNet(pretrained=False, architecture=1), tmp_path / "first" / "a.safetensors"
-    checkpoint.export(path, about, first.state_dict())
-    done = script("export.py", path, "--int8", *asked, status=2)
-    assert "architecture 1, expected 2" in done.stderr
     done = script("export.py", files / "single.onnx", *asked, status=2)
     assert "got an exported graph, expected weights" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+    assert not list(tmp_path.iterdir())
     content = (files / "single.onnx").read_bytes()
     nameless = onnx.load(files / "single.onnx")
     del nameless.metadata_props[:]
