@@ -151,13 +151,17 @@ def train_epoch(
     state.sums = state.sums.to(precision.device)
     optimizer.zero_grad(set_to_none=True)
     tally = torch.zeros_like(state.sums)  # of one step: sums of loss, measures, gradient, and the count of batches
-    for batch in batches:
+    remaining = iter(batches)
+    upcoming = next(remaining, None)
+    while upcoming is not None:
+        batch = upcoming
         target = make_target(batch.depth_m, batch.valid, units.target, units.max_depth_m)
         with distributed.gradients_kept(forward, (state.batch + 1) % accumulate != 0):
             with precision.autocast():
                 prediction = forward(batch.image.contiguous(memory_format=torch.channels_last))
             value = loss(prediction.float(), target, batch.valid, distributed.mean)
             scaler.scale(value / accumulate).backward()
+        upcoming = next(remaining, None)  # a GPU computes meanwhile
         measures = measure_images(prediction.detach(), target, batch.valid, units.metres(batch.scale)).mean(dim=1)
         tally[:-2] += torch.cat([value.detach()[None], measures])
         tally[-1] += 1

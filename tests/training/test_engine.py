@@ -1,5 +1,5 @@
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -62,6 +62,18 @@ def test_one_batch_is_overfitted() -> None:
     batch = make_batch(count=2, size=64)
     losses = [train(state, [batch]) for _ in range(20)]
     assert losses[-1] < losses[0] / 5
+
+
+def test_the_next_batch_is_loaded_before_the_host_waits_for_a_step() -> None:
+    events = []
+
+    def batches() -> Iterator[Batch]:
+        for number in range(3):
+            events.append(f"load {number}")
+            yield make_batch(number)
+
+    train(make_state(), batches(), after_step=lambda: events.append("step"))
+    assert events == ["load 0", "load 1", "step", "load 2", "step", "step"]
 
 
 def test_one_clipped_step_by_hand() -> None:
