@@ -96,10 +96,10 @@ def report(
     print(f"\n{name}, trained on {about['data']}, scored on {frames}, truth up to {max_depth_m:g} m:\n")
     print(evaluation.format_table(result))
     origin = f"of {baseline.frames} training frames" if baseline else "none, since these data have no training frames"
-    ratios = ", ".join(f"{share} {ratio:.3f}" for share, ratio in result["median_ratio"].items())
+    ratios = ", ".join(f"{span}: {share:.0%}" for span, share in result["median_ratio_shares"].items())
     print(f"\n{result['device']}, {result['precision']}; mean map: {origin}")
     if unit_m is not None:
-        print(f"true / predicted median depth of a frame: {ratios}")
+        print(f"true / predicted median depth: {result['median_ratio']:.3f} in the median; of the frames, {ratios}")
     print(f"worst frames: {', '.join(result['worst'])}")
     if left_out.reasons:
         print(f"{len(left_out.reasons)} frames could not be read: these figures are not those of the whole list.")

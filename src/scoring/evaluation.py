@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ COLUMNS = {
 
 
 WORST = 10
+RATIO_EDGES = (0.8, 0.9, 0.95, 1.05, 1.1, 1.25)  # of the histogram of median ratios
 
 
 class ImageScore(NamedTuple):
@@ -123,7 +125,9 @@ def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, An
         for protocol, measures in protocols.items()
     }
     parts = dict.fromkeys(name for score in scores for name in score.by_part)
-    ratios = np.percentile([score.median_ratio for score in scores], (5, 50, 95))
+    ratios = [score.median_ratio for score in scores]
+    shares = np.bincount(np.digitize(ratios, RATIO_EDGES), minlength=len(RATIO_EDGES) + 1) / len(ratios)
+    bins = (f"< {RATIO_EDGES[0]}", *(f"{a}-{b}" for a, b in pairwise(RATIO_EDGES)), f"> {RATIO_EDGES[-1]}")
     ranked = sorted(scores, key=lambda score: score.error, reverse=True)
     return {
         "count": len(scores),
@@ -135,7 +139,8 @@ def summarize_scores(scores: Sequence[ImageScore], **facts: Any) -> dict[str, An
             name: average_measures([score.by_part[name] for score in scores if name in score.by_part])
             for name in sorted(parts, key=lambda name: int(name.split("-")[0]) if name[0].isdigit() else math.inf)
         },
-        "median_ratio": dict(zip(("5 %", "50 %", "95 %"), ratios.tolist(), strict=True)),
+        "median_ratio": float(np.median(ratios)),
+        "median_ratio_shares": dict(zip(bins, shares.tolist(), strict=True)),
         "worst": [score.name for score in ranked[:WORST]],
         "protocols_flip": average([score.flipped for score in scores]),
         "protocols_mean_map": average([score.mean_map for score in scores]),

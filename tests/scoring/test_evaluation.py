@@ -83,7 +83,11 @@ def test_a_result_tells_where_the_errors_are_and_how_sure_it_is(scores: list[Ima
     assert list(result["by_part"]) == ["2-4 m", "6-10 m", *thirds]
     assert result["by_part"]["6-10 m"]["rmse_m"] == scores[1].plain["eigen"]["rmse_m"]
     assert result["worst"] == ["1.png", "2.png", "0.png"]
-    assert result["median_ratio"]["50 %"] == pytest.approx(np.median([score.median_ratio for score in scores]))
+    ratios = np.array([score.median_ratio for score in scores])
+    assert result["median_ratio"] == pytest.approx(np.median(ratios))
+    assert sum(result["median_ratio_shares"].values()) == pytest.approx(1)
+    assert result["median_ratio_shares"]["0.95-1.05"] == pytest.approx(((ratios >= 0.95) & (ratios < 1.05)).mean())
+    assert result["median_ratio_shares"]["> 1.25"] == pytest.approx((ratios >= 1.25).mean())
     for protocol, measures in result["protocols"].items():
         for name, value in measures.items():
             assert result["protocols_low"][protocol][name] <= value <= result["protocols_high"][protocol][name]
