@@ -97,6 +97,18 @@ def test_int8_has_no_island_of_float32(files: Path, network: DepthNet) -> None:
     assert ((quantised - single).abs() / single).mean() < 0.03
 
 
+def test_int8_does_not_narrow_the_range_of_depth(tmp_path: Path) -> None:
+    shipped, path = DepthEstimator(), tmp_path / "x.onnx"
+    write_model(to_int8(shipped.network, unit=10.0, images=list(photos(8))), path, FACTS)
+    image = torch.from_numpy(photos(8)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        single = shipped.network(image).flatten()
+    quantised = DepthEstimator(path).network(image).flatten()
+    slope = torch.cov(torch.stack([quantised, single]))[0, 1] / quantised.var()
+    assert slope.item() == pytest.approx(1, abs=1e-3)
+    assert quantised.mean().item() == pytest.approx(single.mean().item(), rel=1e-3)
+
+
 def test_an_encoder_keeps_its_own_sigmoids_in_int8() -> None:
     network = DepthNet("efficientnet_b0", pretrained=False).eval()
     image = photos(1)
