@@ -167,7 +167,7 @@ def _write_page(rows: Sequence[Sequence[tuple[str, RGBImage]]], path: Path) -> N
     for row, height in zip(rows, heights, strict=True):
         left = GAP_PX
         for title, picture in row:
-            draw.text((left, top + title_px - 3), title, "black", font, anchor="ld", spacing=2)
+            draw.text((left, top + title_px - 3), title.strip(), "black", font, anchor="ld", spacing=2)
             page.paste(Image.fromarray(picture), (left, top + title_px))
             left += picture.shape[1] + GAP_PX
         top += height
