@@ -24,7 +24,9 @@ DepthMap = NDArray[np.float32]  # (H, W)
 MAX_ERROR = 1.0  # upper end of the error's colour scale, in the unit of the depth
 MAX_PREVIEW_PX = 1600
 MIN_LEGEND_PX = 160  # a lower picture is padded to it, so that the scale can be read
+LEAST_SCALE = 1e-3  # upper end of a colour scale for depth that is 0 nearly everywhere
 PANEL_PX, GAP_PX, TITLE_PX = 240, 6, 12  # width of a panel, between panels, of the font of a title
+TALLEST = 1.5  # height of a panel in `PANEL_PX`; a taller photo's is narrower
 
 
 class Comparison(NamedTuple):
@@ -51,12 +53,12 @@ def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> No
         aspect = _aspect(row.image)
         prediction = _resize_nearest(row.prediction, row.truth.shape)
         error = np.where(row.truth > 0, np.abs(prediction - row.truth), np.nan)
-        vmax = max(float(np.percentile(depth, 99.5)) for depth in (row.truth, row.prediction))
+        vmax = max(scale_max(row.truth), scale_max(row.prediction))
         drawn.append(
             [
                 (row.title, _photo_panel(row.image, aspect)),
                 ("truth", _depth_panel(row.truth, vmax, aspect)),
-                ("prediction", _depth_panel(row.prediction, vmax, aspect)),
+                ("prediction", _panel(colour_depth(row.prediction, vmax), aspect)),
                 ("", _legend_panel(vmax, aspect, unit)),
                 ("absolute error", _panel(colour_depth(error, MAX_ERROR, ERROR_COLOURS), aspect)),
                 ("", _legend_panel(MAX_ERROR, aspect, unit, ERROR_COLOURS)),
@@ -67,7 +69,8 @@ def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> No
 
 def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: Path) -> None:
     """Draw many frames, (title, image, depth_m) each, photo beside depth, all on one scale in metres."""
-    vmax = float(np.percentile(np.concatenate([depth_m[::8, ::8].ravel() for _, _, depth_m in frames]), 99))
+    depths_m = np.concatenate([depth_m[::8, ::8].ravel() for _, _, depth_m in frames])
+    vmax = max(float(np.percentile(depths_m, 99)), LEAST_SCALE)
     pairs = [
         [(title, _photo_panel(image, _aspect(image))), ("", _depth_panel(depth_m, vmax, _aspect(image)))]
         for title, image, depth_m in frames
@@ -86,7 +89,7 @@ def draw_augmentation(
     """
     rows = []
     for name, pictures in frames:
-        vmax = max(float(np.percentile(depth_m, 99.5)) for _, depth_m in pictures)
+        vmax = max(scale_max(depth_m) for _, depth_m in pictures)
         titles = ["\n".join(Path(name).parts[-2:]), *(f"epoch {number}" for number in range(1, len(pictures)))]
         row = []
         for title, (image, depth_m) in zip(titles, pictures, strict=True):
@@ -120,7 +123,7 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
 
 def scale_max(depth: DepthMap) -> float:
     """Choose the upper end of a colour scale from 0: beyond all but the farthest 0.5 % of the pixels."""
-    return max(float(np.percentile(_preview(depth), 99.5)), 1e-3)
+    return max(float(np.percentile(_preview(depth), 99.5)), LEAST_SCALE)
 
 
 def draw_depth(photo: RGBImage, depth: DepthMap, vmax: float, *, unit: str = "m") -> RGBImage:
@@ -176,8 +179,14 @@ def _write_page(rows: Sequence[Sequence[tuple[str, RGBImage]]], path: Path) -> N
 
 
 def _panel(picture: RGBImage, aspect: float, resample: Image.Resampling = Image.Resampling.NEAREST) -> RGBImage:
-    """Resize a picture to the width of a panel and the height / width `aspect` of its photo."""
-    return np.asarray(Image.fromarray(picture).resize((PANEL_PX, max(1, round(PANEL_PX * aspect))), resample))
+    """Resize a picture to a panel of the height / width `aspect` of its photo."""
+    return np.asarray(Image.fromarray(picture).resize(_panel_size(aspect), resample))
+
+
+def _panel_size(aspect: float) -> tuple[int, int]:
+    """Choose the width and height of a panel in pixels."""
+    width = PANEL_PX * min(1.0, TALLEST / aspect)
+    return max(1, round(width)), max(1, round(width * aspect))
 
 
 def _photo_panel(image: RGBImage, aspect: float) -> RGBImage:
@@ -190,7 +199,7 @@ def _depth_panel(depth: DepthMap, vmax: float, aspect: float) -> RGBImage:
 
 
 def _legend_panel(vmax: float, aspect: float, unit: str, colours: Colormap = DEPTH_COLOURS) -> RGBImage:
-    return draw_legend(vmax, max(round(PANEL_PX * aspect), MIN_LEGEND_PX), unit=unit, colours=colours)
+    return draw_legend(vmax, max(_panel_size(aspect)[1], MIN_LEGEND_PX), unit=unit, colours=colours)
 
 
 def _format(path: Path) -> str:

@@ -54,6 +54,20 @@ def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: py
     assert panels == [(round(figures.PANEL_PX * height / width), figures.PANEL_PX) for height, width in expected]
 
 
+def test_empty_sparse_and_long_frames_are_drawn(tmp_path: Path) -> None:
+    empty, path = np.zeros((60, 80), np.float32), tmp_path / "x.png"
+    figures.draw_strip([figures.Comparison("a \udcff 雪", IMAGE, empty, empty)], path)
+    colours = np.asarray(Image.open(path)).reshape(-1, 3)
+    grey, near = figures.colour_depth(np.array([[np.nan, 0]], np.float32), 1.0)[0]
+    assert [(colours == colour).all(axis=1).sum() > 40_000 for colour in (grey, near)] == [True, True]
+    sparse = np.where(np.arange(80) == 3, 5, empty)  # nowhere on the grid that chooses the scale
+    figures.draw_contact_sheet([("a", IMAGE, sparse)], path)
+    figures.draw_augmentation([("a", [(IMAGE, empty)] * 2)], path, aspect=4 / 3)
+    long = np.zeros((5000, 16, 3), np.uint8)
+    figures.draw_contact_sheet([("a", long, long[..., 0].astype(np.float32))], path)
+    assert Image.open(path).height < 500
+
+
 @pytest.mark.parametrize(("shape", "drawn"), [((80, 60), 1), ((30, 300), 1), ((3000, 4000), 3)])
 def test_a_photo_beside_its_depth_and_legend_at_any_size(shape: tuple[int, int], drawn: int) -> None:
     depth_m = np.resize(DEPTH_M, shape)
