@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# One thread in each test process and in the scripts that it starts: pytest-xdist runs one test process a core.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# One thread in each test process and in all that it starts: pytest-xdist runs one test process a core, and runs that
+# are compared bit for bit need the same number.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
@@ -61,7 +62,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Distribute single tests, and whole modules where `TOGETHER` says so."""
 

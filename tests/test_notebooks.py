@@ -33,8 +33,8 @@ OPTIONS = "--preset kaggle.yaml --epochs {epochs} --validation 0.2 --limit 4 --b
 MINUTES = {minutes}
 PROCESSES = {processes}
 """
-LOCAL_KERNEL = {**dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"), "OMP_NUM_THREADS": "1"}
-"""The kernel is reached through 127.0.0.1; several threads would wait for each other beside other jobs."""
+LOCAL_KERNEL = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
+"""The kernel is reached through 127.0.0.1."""
 
 TINY_LOOK = 'DATA = "nyu"\nDATA_DIR = "{nyu}"\nCHECKPOINT = None\nFRAMES = 2'
 

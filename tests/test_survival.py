@@ -27,7 +27,7 @@ PAIR = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-
 class Runs:
     def __init__(self, folder: Path, trained: Trained, environment: dict[str, str]) -> None:
         self.folder, self.trained = folder, trained
-        self.environment = {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, **environment}
 
     def start(self, *command: object) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
@@ -56,7 +56,7 @@ class Runs:
     def result(self, name: str | Path) -> Any:
         """Checksums of the best weights and of the state, and all figures but the clock's."""
         contents = (checkpoint.load(self.folder / name / file) for file in ("best.pt", "last.pt"))
-        sums = [[checkpoint.digest(content.get(part)) for part in STATE] for content in contents]
+        sums = [checkpoint.digest([content.get(part) for part in STATE]) for content in contents]
         lines = [json.loads(line) for line in (self.folder / name / "metrics.jsonl").read_text().splitlines()]
         return sums, [{k: v for k, v in line.items() if k != "train_images_per_s"} for line in lines]
 
