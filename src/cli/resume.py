@@ -97,7 +97,7 @@ def restore(state: State, resumed: dict[str, Any], facts: dict[str, Any]) -> Non
     if state.batch and about["plan"] != facts["plan"]:
         print(f"now {facts['plan']}, before {about['plan']}: the epoch restarts")
         state.begin_epoch()
-    if about.get("machine", facts["machine"]) != facts["machine"]:
+    if about["machine"] != facts["machine"]:
         print(
             f"now on {facts['machine']}, before on {about['machine']}: "
             "the results are equally valid, but not bit for bit those of that machine"

@@ -74,16 +74,15 @@ def load_initial(options: Namespace) -> DepthNet:
     **Raises**: UserError when it has another encoder or output than the options ask for.
     """
     content = checkpoint.load(options.init)
-    about = {"output": "relu6", **content["about"]}
+    about, (weights, chosen) = content["about"], checkpoint.choose_weights(content)
+    network = rebuild(about, weights)
     for name in ("encoder", "output"):
         if about[name] != getattr(options, name):
             raise UserError(
                 f"--init {options.init}: got {name} {about[name]}, expected {getattr(options, name)}. "
                 f"Add --{name} {about[name]}."
             )
-    weights, name = checkpoint.choose_weights(content)
-    print(f"starting from {options.init} ({name}), trained on {about['data']}", flush=True)
-    network = rebuild(about, weights)
+    print(f"starting from {options.init} ({chosen}), trained on {about['data']}", flush=True)
     factor = MEAN_DEPTH[options.target] / MEAN_DEPTH[about["target"]]
     if options.target == about["target"] == "metric":
         factor = about["max_depth_m"] / options.max_depth

@@ -87,15 +87,14 @@ class DepthNet(nn.Module):
 
 def rebuild(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> DepthNet:
     """Make the network that a checkpoint describes, with its weights; UserError when they do not fit it."""
-    encoder, output = about["encoder"], about.get("output", "relu6")  # which early checkpoints do not record
-    if output not in OUTPUTS:
-        raise UserError(f"The checkpoint's output: got {output!r:.40}, expected one of {', '.join(OUTPUTS)}.")
-    architecture = about.get("architecture", 1)
+    encoder, output, architecture = about["encoder"], about.get("output"), about.get("architecture", 1)
     if architecture != ARCHITECTURE:
         raise UserError(
             f"The checkpoint's architecture: got {architecture!r:.40}, expected {ARCHITECTURE}. Train it again: "
             "python scripts/train.py --preset RUN/options.yaml, from its run's folder."
         )
+    if output not in OUTPUTS:
+        raise UserError(f"The checkpoint's output: got {output!r:.40}, expected one of {', '.join(OUTPUTS)}.")
     network = DepthNet(encoder, pretrained=False, output=output)
     try:
         network.load_state_dict(weights)

@@ -26,7 +26,6 @@ from src.files import whole_file
 MARK = "bifpn-depth"
 EXPORT_FORMAT = 1
 FORMAT = 2
-"""2 added the checksum, and what resuming within an epoch needs. Format 1 can still be read."""
 
 ABOUT = {
     "encoder": str,
@@ -182,15 +181,14 @@ def _load_run(path: Path) -> dict[str, Any]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if type(content) is not dict or content.get("mark") != MARK:
         raise ValueError("a checkpoint of another program")
-    held = {key: value for key, value in content.items() if key not in ("mark", "format", "sha256")}
-    sha256 = digest(held)
-    version = content.get("format", 0)
-    if type(version) is not int or not 1 <= version <= FORMAT:
+    version = content.get("format")
+    if type(version) is not int or version != FORMAT:
         got = version if type(version) is int else f"of type {type(version).__name__}"
-        raise ValueError(f"got format {got}, expected 1 to {FORMAT}: update this repository")
-    if missing := {"about", "network", "ema", *(["sha256"] if version > 1 else [])} - content.keys():
+        raise ValueError(f"got format {got}, expected {FORMAT}: train it again, or update this repository")
+    if missing := {"about", "network", "ema", "sha256"} - content.keys():
         raise ValueError(f"incomplete, lacks {', '.join(sorted(missing))}")
-    if version > 1 and sha256 != content["sha256"]:
+    held = {key: value for key, value in content.items() if key not in ("mark", "format", "sha256")}
+    if digest(held) != content["sha256"]:
         raise ValueError("damaged, its content does not match its own SHA-256")
     return held
 

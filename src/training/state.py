@@ -104,7 +104,7 @@ class State:
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Load a checkpoint's weights and progress; what format 1 did not have keeps its initial value.
+        """Load a checkpoint's weights and progress.
 
         **Raises**: UserError when it belongs to another network or optimiser.
         """
@@ -116,23 +116,20 @@ class State:
             if self.average is not None and content["ema"] is not None:
                 self.average.module.load_state_dict(content["ema"])
                 self.average.n_averaged.fill_(progress["averaged"])
-            if self.swa is not None and progress.get("swa") is not None:
+            if self.swa is not None and progress["swa"] is not None:
                 self.swa.load_state_dict(progress["swa"])
             self.optimizer.load_state_dict(progress["optimizer"])
             self.schedule.load_state_dict(progress["schedule"])
             if progress["scaler"]:  # empty unless the run computed in fp16
                 self.scaler.load_state_dict(progress["scaler"])
             for name in COUNTERS:
-                value = progress.get(name, getattr(self, name))
+                value = progress[name]
                 if type(value) is not type(getattr(self, name)):
                     raise ValueError(f"{name} is {value!r:.20}")
                 setattr(self, name, value)
-            if self.best < 0:  # in early checkpoints of runs without validation
-                self.best = math.inf
-            self.sums = progress.get("sums", self.sums).to(self.sums.device)
-            generators = progress.get("generators", {"cuda": []})
-            if "cpu" in generators:  # torch's, which dropout draws from
-                torch.set_rng_state(generators["cpu"])
+            self.sums = progress["sums"].to(self.sums.device)
+            generators = progress["generators"]  # torch's, which dropout draws from
+            torch.set_rng_state(generators["cpu"])
             if len(generators["cuda"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(generators["cuda"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:

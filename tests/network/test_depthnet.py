@@ -58,7 +58,7 @@ def test_sizes_and_weights_that_do_not_fit_are_refused(network: DepthNet) -> Non
     with pytest.raises(ValueError, match=r"\(224, 200\)"):
         network(torch.rand(1, 3, 224, 200))
     weights = network.state_dict()
-    about = {"encoder": "tf_efficientnet_lite0", "architecture": 2}
+    about = {"encoder": "tf_efficientnet_lite0", "architecture": 2, "output": "relu6"}
     assert rebuild(about, weights).state_dict().keys() == weights.keys()
     with pytest.raises(UserError, match="output: got 'tanh'"):
         rebuild({**about, "output": "tanh"}, weights)

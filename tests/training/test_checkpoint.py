@@ -15,7 +15,7 @@ from safetensors.torch import save as to_safetensors
 
 from src.conventions import UserError
 from src.training import checkpoint
-from src.training.checkpoint import MARK, checksum_of
+from src.training.checkpoint import FORMAT, MARK, checksum_of
 
 FIVE = torch.arange(5.0)
 
@@ -26,15 +26,21 @@ def to_bytes(content: Any, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def format_1(**changes: Any) -> bytes:
-    """Write a checkpoint of format 1, which has no digest of its content."""
-    return to_bytes({"mark": MARK, "format": 1, "about": ABOUT, "network": {}, "ema": None, **changes})
+def unsigned(**changes: Any) -> bytes:
+    """Write a checkpoint that has a wrong digest."""
+    whole = {"mark": MARK, "format": FORMAT, "sha256": "0", "about": ABOUT, "network": {}, "ema": None}
+    return to_bytes({**whole, **changes})
+
+
+def with_about(about: Any) -> bytes:
+    content = {"about": about, "network": {}, "ema": None}
+    return unsigned(sha256=checkpoint.digest(content), **content)
 
 
 def edited(old: bytes, new: bytes, packing: int = zipfile.ZIP_STORED, **changes: Any) -> bytes:
     """Replace bytes in the records of a checkpoint, whose zip archive stays intact."""
     file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(format_1(**changes))) as given, zipfile.ZipFile(file, "w", packing) as archive:
+    with zipfile.ZipFile(io.BytesIO(unsigned(**changes))) as given, zipfile.ZipFile(file, "w", packing) as archive:
         for record in given.infolist():
             archive.writestr(record.filename, given.read(record).replace(old, new))
     return file.getvalue()
@@ -57,7 +63,7 @@ def hiding_get(content: dict) -> Any:
 
 
 def with_two_pickles() -> bytes:
-    file = io.BytesIO(format_1())
+    file = io.BytesIO(unsigned())
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("other/data.pkl", b"N.")
     return file.getvalue()
@@ -66,37 +72,36 @@ def with_two_pickles() -> bytes:
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     # torch.load(weights_only=True) alone crashes (tuples 140,000 levels deep), fills the memory or does not end.
     "deep tuples as a key": (lambda: opcodes(b"})" + b"\x85" * 60_000 + b"Ns"), "got 60[0-9]{3} tuples"),
-    "a bytearray": (lambda: format_1(network=bytearray(9)), "GLOBAL .*bytearray"),
+    "a bytearray": (lambda: unsigned(network=bytearray(9)), "GLOBAL .*bytearray"),
     "a compressed record": (lambda: edited(b"", b"", zipfile.ZIP_DEFLATED, network=torch.zeros(9**5)), "unpack to"),
-    "records of 4 MB": (lambda: format_1(network=torch.rand(2**20)), "expected at most 2097152"),
+    "records of 4 MB": (lambda: unsigned(network=torch.rand(2**20)), "expected at most 2097152"),
     "a pickle of 2 MB": (lambda: opcodes(b"](" + b"}" * (2 << 20) + b"e"), "data.pkl of .*, expected one of at most"),
-    "a stride of 0": (lambda: format_1(network={"w": torch.zeros(1).expand(9)}), "larger than its storage"),
-    "references that double": (lambda: format_1(network=doubled(40)), "takes more than 2097152"),
-    "a format that doubles": (lambda: format_1(format=doubled(40)), "format of type list"),
+    "a stride of 0": (lambda: unsigned(network={"w": torch.zeros(1).expand(9)}), "larger than its storage"),
+    "references that double": (lambda: unsigned(network=doubled(40)), "takes more than 2097152"),
+    "a format that doubles": (lambda: unsigned(format=doubled(40)), "format of type list"),
     # torch and zipfile may read different ones.
     "two pickles": (with_two_pickles, "data.pkl of .*, expected one"),
     # The digest and what follows it raise other errors.
     "deep lists": (lambda: opcodes(b"]" * 9999 + b"a" * 9998), "recursion"),
     "a checkpoint that hides get": (lambda: to_bytes(hiding_get({"mark": MARK})), "another program"),
-    "an about that hides get": (lambda: format_1(about=hiding_get(ABOUT)), "wrong in its description: encoder, target"),
+    "an about that hides get": (lambda: with_about(hiding_get(ABOUT)), "wrong in its description: encoder, target"),
     # Damaged, without a digest; other types and other formats.
-    "a changed weight": (lambda: format_1(network=FIVE).replace(FIVE.numpy().tobytes(), bytes(20)), "data/0' is dam"),
+    "a changed weight": (lambda: unsigned(network=FIVE).replace(FIVE.numpy().tobytes(), bytes(20)), "data/0' is dam"),
     "a negative length": (lambda: edited(b"K\5", b"J\xfb\xff\xff\xff", network=FIVE), "incompatible function argum"),
     "an unknown opcode": (lambda: opcodes(b"I1\n"), "more than tensors and plain values"),
-    "a parameter": (lambda: format_1(network={"w": torch.nn.Parameter(FIVE)}), "_rebuild_parameter"),
-    "a number of numpy": (lambda: format_1(network=np.float64(1)), "GLOBAL .*numpy"),
+    "a parameter": (lambda: unsigned(network={"w": torch.nn.Parameter(FIVE)}), "_rebuild_parameter"),
+    "a number of numpy": (lambda: unsigned(network=np.float64(1)), "GLOBAL .*numpy"),
     "pickle's protocol 4": (lambda: to_bytes([], pickle_protocol=4), "more than .*MEMOIZE"),
     "torch before 1.6": (lambda: to_bytes({}, _use_new_zipfile_serialization=False), "damaged or no checkpoint"),
     "no archive": (lambda: b"hello", "Expected a best.pt"),
     # Foreign and incomplete ones.
     "a state dict": (lambda: to_bytes({"state_dict": {}}), "another program"),
     "a list": (lambda: to_bytes([1, 2]), "another program"),
-    "a newer format": (lambda: format_1(format=99), "format 99"),
-    "a tensor as format": (lambda: format_1(format=FIVE), "format of type Tensor"),
-    "nothing but a mark": (lambda: to_bytes({"mark": MARK, "format": 1}), "incomplete, lacks about, ema, network"),
-    "no digest": (lambda: format_1(format=2), "incomplete, lacks sha256"),
-    "another digest": (lambda: format_1(format=2, sha256="0"), "does not match its own SHA-256"),
-    "an incomplete about": (lambda: format_1(about={**ABOUT, "target": None, "epoch": "3"}), ": target, epoch"),
+    "another format": (lambda: unsigned(format=1), "got format 1, expected 2: train it again"),
+    "a tensor as format": (lambda: unsigned(format=FIVE), "format of type Tensor"),
+    "nothing but a mark": (lambda: to_bytes({"mark": MARK, "format": FORMAT}), "lacks about, ema, network, sha256"),
+    "another digest": (unsigned, "does not match its own SHA-256"),
+    "an incomplete about": (lambda: with_about({**ABOUT, "target": None, "epoch": "3"}), ": target, epoch"),
 }
 
 
@@ -126,7 +131,7 @@ class Bomb:
 @pytest.mark.parametrize("pickled", [to_bytes, pickle.dumps])
 def test_pickled_code_never_runs(tmp_path: Path, pickled: Callable[[Any], bytes]) -> None:
     path, mark = tmp_path / "evil.pt", tmp_path / "it-ran"
-    path.write_bytes(pickled({"mark": MARK, "format": 1, "network": Bomb(mark)}))
+    path.write_bytes(pickled({"mark": MARK, "format": FORMAT, "network": Bomb(mark)}))
     with pytest.raises(UserError, match=r"evil\.pt: refused"):
         checkpoint.load(path)
     assert not mark.exists()
