@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnxruntime import InferenceSession
+from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
@@ -42,8 +42,8 @@ def to_onnx(network: DepthNet, *, unit: float, dynamic_batch: bool = False) -> M
 def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8]]) -> ModelProto:
     """Quantise a network to int8: static, weights per channel, the ranges of the activations those of `images`.
 
-    The last convolution stays in float32, else depth would have 256 values, and is fitted to the network's depth. GELU
-    becomes x * sigmoid(1.702 x), whose operators exist in int8.
+    The last convolution stays in float32, else depth would have 256 values, and is fitted to the network's depth; the
+    other convolutions' biases are corrected. GELU becomes x * sigmoid(1.702 x), whose operators exist in int8.
 
     **Shape**: `images` (224, 224, 3) each; input and output are those of `to_onnx`.
     **Source**: Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2 (this approximation of GELU).
@@ -63,6 +63,7 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
             nodes_to_exclude=_last_nodes(onnx.load(prepared).graph),
         )
         model = onnx.load(quantised)
+        _correct_biases(model.graph, onnx.load(prepared), images)
     _take_bytes(model.graph)
     _fold_sigmoids(model.graph)
     if network.activation is not torch.sigmoid:
@@ -156,9 +157,54 @@ class _Calibration(CalibrationDataReader):
         return next(self.inputs, None)
 
 
+def _open(model: ModelProto) -> InferenceSession:
+    options = SessionOptions()
+    options.log_severity_level = 3  # errors only: it warns of the constants that quantisation leaves behind
+    return InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _correct_biases(graph: GraphProto, single: ModelProto, images: Sequence[NDArray[np.uint8]]) -> None:
+    """Add to each bias what rounding the kernel takes from the mean output for `images`.
+
+    **Source**: Nagel et al. 2019, arXiv 1906.04721, section 4.2.
+    """
+    convs = {node.name: node for node in single.graph.node if node.op_type == "Conv"}
+    kernels = {value.name: numpy_helper.to_array(value) for value in single.graph.initializer}
+    means = _mean_inputs(single, images)
+    made_by = {name: node for node in graph.node for name in node.output}
+    constants = {value.name: value for value in graph.initializer}
+    for node in graph.node:
+        if node.name not in convs or len(node.input) < 3 or node.input[1] not in made_by:  # no bias, or in float32
+            continue
+        (rounded, scale), (bias, bias_scale) = (
+            [numpy_helper.to_array(constants[name]) for name in made_by[quantised].input[:2]]
+            for quantised in node.input[1:3]
+        )
+        photo, kernel_name, _ = convs[node.name].input
+        kernel, mean = kernels[kernel_name], means[photo]
+        groups = len(mean) // kernel.shape[1]
+        inputs = np.repeat(mean.reshape(groups, -1), len(kernel) // groups, axis=0)
+        lost = ((kernel - rounded * scale.reshape(-1, 1, 1, 1)).sum(axis=(2, 3)) * inputs).sum(axis=1)
+        steps = np.divide(lost, bias_scale, out=np.zeros_like(lost), where=bias_scale > 0).round()
+        name = made_by[node.input[2]].input[0]
+        constants[name].CopyFrom(numpy_helper.from_array(bias + steps.astype(np.int32), name))
+
+
+def _mean_inputs(model: ModelProto, images: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
+    """Average what each convolution reads, per channel, over all pixels of `images`."""
+    names = sorted({node.input[0] for node in model.graph.node if node.op_type == "Conv"} - {"image"})
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    session = _open(model)
+    sums: dict[str, Any] = dict.fromkeys([*names, "image"], 0)
+    for photo in (_centre(image).numpy() for image in images):
+        for name, value in zip([*names, "image"], [*session.run(names, {"image": photo}), photo], strict=True):
+            sums[name] += value.mean(axis=(0, 2, 3)) / len(images)
+    return sums
+
+
 def _fit_output(model: ModelProto, network: _OnBytes, images: Sequence[NDArray[np.uint8]]) -> None:
     """Scale the last convolution so that the depth of `images` fits the network's: int8 narrows its range by 1 %."""
-    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = _open(model)
     photos = [image.transpose(2, 0, 1)[None].copy() for image in images]
     quantised = np.concatenate([session.run(None, {"image": photo})[0].ravel() for photo in photos])
     single = np.concatenate([network(torch.from_numpy(photo)).numpy().ravel() for photo in photos])
