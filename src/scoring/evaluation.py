@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,8 @@ COLUMNS = {
 }
 """The protocols and measures of a result, in the order of its table."""
 
+SCENE_TYPE = re.compile(r"(?:^|/)([a-z_]+)_\d{4}\w*/")
+"""What the folders of NYU's training frames tell, such as kitchen_0051_out; its test frames are numbers."""
 
 WORST = 10
 RATIO_EDGES = (0.8, 0.9, 0.95, 1.05, 1.1, 1.25)  # of the histogram of median ratios
@@ -45,7 +48,7 @@ RATIO_EDGES = (0.8, 0.9, 0.95, 1.05, 1.1, 1.25)  # of the histogram of median ra
 class ImageScore(NamedTuple):
     """One frame's measures by protocol: of the prediction, of its average with the flipped image's, of the mean map.
 
-    `by_part` is empty for relative depth; `median_ratio` is the true median depth / the predicted one.
+    `by_part`, empty for relative depth, is of distances, thirds of the picture, and the type of the scene; `median_ratio` is the true median depth / the predicted one.
     """
 
     name: str
@@ -92,6 +95,8 @@ def evaluate(
         metres = prediction * (scaled_m or 1.0)
         pixels = eigen_pixels(metres, sample.truth_m, max_depth_m)
         parts = by_part(*pixels, max_depth_m) if unit_m else {}
+        if unit_m and (scene := SCENE_TYPE.search(sample.name)):
+            parts[scene[1]] = plain["eigen"]
         scores.append(ImageScore(sample.name, plain, flipped, baseline, parts, median_ratio(*pixels[:2])))
         if save:
             save(index, metres, sample)

@@ -1,9 +1,11 @@
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from src.data import nyu
 from src.data.nyu import download_nyu, find_nyu, locate_nyu, open_nyu
@@ -60,6 +62,16 @@ def test_splits_share_no_scene_and_have_their_own_encoding_and_an_invalid_border
     assert test.encoding(0) == "16-bit, 1000 units a metre"
     valid = test[0].valid
     assert valid[5:-5, 6:-7].all() and valid.sum() == (96 - 10) * (128 - 13)
+
+
+def test_the_listed_scenes_are_held_out(real_nyu: Path) -> None:
+    root = find_nyu(real_nyu)
+    assert root is not None
+    if len(open_nyu(root, "train", validation=0)) != 795:
+        pytest.skip("the list is of the 795 labelled frames")
+    held_out = set(open_nyu(root, "val", validation=0.1).scenes)
+    listed = (ROOT / "configs" / "README.md").read_text().split("## Validation scenes")[1]
+    assert held_out == set(re.findall(r"\w+_\d{4}\w*", listed))
 
 
 def test_kagglehubs_cache_is_used(nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from src.scoring.evaluation import (
 from src.scoring.metrics import eigen, mean_map
 
 MEAN = mean_map([torch.full((56, 56), 3.0), torch.full((56, 56), 5.0)])
+NAMES = ["0.png", "1.png", "data/nyu2_train/living_room_0046b_out/2.png"]
 
 
 def left_right(image: torch.Tensor) -> torch.Tensor:
@@ -37,8 +38,8 @@ def scores() -> list[ImageScore]:
     """Scores of frames that are 3, 9 and 2.5 m everywhere, beside a mean map that is 4 m everywhere."""
     image = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
     samples = [
-        Sample(f"{index}.png", image, torch.full((480, 640), depth_m), torch.full((56, 56), depth_m))
-        for index, depth_m in enumerate((3.0, 9.0, 2.5))
+        Sample(name, image, torch.full((480, 640), depth_m), torch.full((56, 56), depth_m))
+        for name, depth_m in zip(NAMES, (3.0, 9.0, 2.5), strict=True)
     ]
     return evaluate(left_right, samples, unit_m=10.0, mean_map=MEAN)
 
@@ -60,7 +61,7 @@ def test_a_result_has_every_protocol_and_a_row_per_image(scores: list[ImageScore
     assert "eigen_median, flipped" in format_table(read)
     write_csv(tmp_path / "images.csv", scores)
     rows = list(csv.DictReader((tmp_path / "images.csv").open()))
-    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert [row["image"] for row in rows] == NAMES
     assert [float(row["eigen_rmse_m"]) for row in rows] == pytest.approx(rmse_m, rel=1e-4)
 
 
@@ -80,9 +81,10 @@ def test_the_mean_map_is_scored_and_shown_where_the_network_has_that_protocol(sc
 def test_a_result_tells_where_the_errors_are_and_how_sure_it_is(scores: list[ImageScore], tmp_path: Path) -> None:
     result = summarize_scores(scores)  # of 2 and 4 m where there are 3, 9 and 2.5 m
     thirds = [f"{name} third" for name in ("top", "middle", "bottom", "left", "centre", "right")]
-    assert list(result["by_part"]) == ["2-4 m", "6-10 m", *thirds]
+    assert list(result["by_part"]) == ["2-4 m", "6-10 m", *thirds, "living_room"]
+    assert result["by_part"]["living_room"] == pytest.approx(scores[2].plain["eigen"])
     assert result["by_part"]["6-10 m"]["rmse_m"] == scores[1].plain["eigen"]["rmse_m"]
-    assert result["worst"] == ["1.png", "2.png", "0.png"]
+    assert result["worst"] == [NAMES[index] for index in (1, 2, 0)]
     ratios = np.array([score.median_ratio for score in scores])
     assert result["median_ratio"] == pytest.approx(np.median(ratios))
     assert sum(result["median_ratio_shares"].values()) == pytest.approx(1)
