@@ -48,7 +48,8 @@ RATIO_EDGES = (0.8, 0.9, 0.95, 1.05, 1.1, 1.25)  # of the histogram of median ra
 class ImageScore(NamedTuple):
     """One frame's measures by protocol: of the prediction, of its average with the flipped image's, of the mean map.
 
-    `by_part`, empty for relative depth, is of distances, thirds of the picture, and the type of the scene; `median_ratio` is the true median depth / the predicted one.
+    `by_part`, empty for relative depth, is of distances, thirds of the picture, and the type of the scene;
+    `median_ratio` is the true median depth / the predicted one.
     """
 
     name: str
