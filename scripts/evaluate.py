@@ -15,14 +15,18 @@ from pathlib import Path
 from src.cli.network import choose_split, open_its_data, open_network
 from src.cli.report import print_comparison, report
 from src.scoring.evaluation import write_json
+from src.training.run_log import check_writable
 
 
 def main() -> None:
     options = parse_evaluation(__doc__)
+    folder = options.out or (options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped")
+    check_writable(folder)
+    if options.json:
+        check_writable(options.json.parent, "--json")
     estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
     data = open_its_data(estimator.about, options)
     split = choose_split(options.split, data, estimator.about)
-    folder = options.out or (options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped")
     bounds = {"limit": options.limit, "max_bad": options.max_bad}
     result, scores = report(estimator, data, split, folder=folder, save_png=options.save_png, **bounds)
     if options.compare:

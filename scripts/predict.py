@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from src.cli.data import bar_options
 from src.cli.network import open_network, put_in_metres
-from src.conventions import UserError
+from src.conventions import MOST_PNG_M, UserError
 from src.data.frame import shrink_image
 from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo
 from src.data.video import Video
@@ -39,6 +39,7 @@ from src.viewing.pointcloud import make_cloud, write_ply
 
 T = TypeVar("T")
 VIDEO_HEIGHT_PX = 480
+KINDS = ("depth.png", "colour.png", "depth.npy", "cloud.ply", "depth.mp4")  # of results
 AHEAD = 2  # photos read before the network needs them, and as many written behind it: memory holds no more
 
 Finish = Callable[[], str]  # waits for an input's results, and returns the line to print; raises UserError
@@ -47,6 +48,7 @@ Finish = Callable[[], str]  # waits for an input's results, and returns the line
 def main() -> None:
     options = parse_prediction(__doc__)
     inputs = find_inputs(options.inputs)
+    keep_inputs(inputs, options.out)
     machine = {"device": options.device, "amp": options.amp}
     estimator = open_network(options.checkpoint, options.weights, scale_m=options.scale_m, **machine)
     failed = 0
@@ -103,6 +105,14 @@ def name_results(inputs: Sequence[str | Path]) -> list[str]:
     return list(names)
 
 
+def keep_inputs(inputs: Sequence[str | Path], folder: Path) -> None:
+    """Refuse, before anything is written, results that would replace one of the inputs."""
+    results = {(folder / f"{name}_{kind}").resolve() for name in name_results(inputs) for kind in KINDS}
+    for path in (source for source in inputs if isinstance(source, Path)):
+        if path.resolve() in results:
+            raise UserError(f"--out {folder}: results would replace the input {path}. Name another folder.")
+
+
 def write_results(
     path: Path, photo: Photo, depth: DepthMap, out: str, estimator: DepthEstimator, options: Namespace
 ) -> str:
@@ -118,12 +128,15 @@ def write_results(
         np.save(file, depth)
     scale = ""
     if options.pointcloud:
-        depth_m, scale = put_in_metres(estimator, depth)
+        depth_m, words = put_in_metres(estimator, depth)
+        scale = words and f"; point cloud: {words}"
         write_ply(make_cloud(photo.image, depth_m, photo.camera), Path(f"{out}_cloud.ply"))
+    if estimator.unit_m and depth.max() > MOST_PNG_M:
+        scale += f"; the PNG ends at {MOST_PNG_M} m, the NPY does not"
     low, median, high = np.percentile(depth[::8, ::8], (1, 50, 99))
     return (
         f"{path}: {low:.2f} to {high:.2f}, median {median:.2f} {estimator.unit}; "
-        f"focal length {photo.camera.fx_px:.0f} px ({photo.focal_from}){scale and f'; point cloud: {scale}'} -> {out}_*"
+        f"focal length {photo.camera.fx_px:.0f} px ({photo.focal_from}){scale} -> {out}_*"
     )
 
 

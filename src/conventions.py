@@ -24,6 +24,9 @@ MIN_DEPTH_M = 1e-3
 MAX_DEPTH_M = 10.0
 """NYU Depth V2 ends just below 10 m; the metric target is depth / MAX_DEPTH_M."""
 
+MOST_PNG_M = 65.535
+"""What a 16-bit PNG in millimetres can hold."""
+
 
 class UserError(Exception):
     """A mistake that the user can fix. The message says what was got, what was expected, what to do."""
@@ -131,6 +134,10 @@ class Pairs(Protocol):
     @property
     def identity(self) -> str:
         """The same on every machine, whatever the root folder and the times of the files."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Of each frame from files, by which it is known in copies of the data set; none of generated rooms."""
 
     def __len__(self) -> int: ...
 

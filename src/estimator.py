@@ -91,7 +91,7 @@ class DepthEstimator:
 
         **Shape**: a photo -> (H, W), its own size, or `size_px` as (width, height), e.g. (56, 56). Several photos of
         one size, in a list or an array (B, H, W, 3), -> (B, H, W).
-        **Raises**: UserError for other inputs, and for a relative network without `scale_m`.
+        **Raises**: UserError for other inputs and sizes, and for a relative network without `scale_m`.
         """
         if not self.unit_m and not (self.scale_m and self.scale_m > 0):
             raise UserError(
@@ -114,11 +114,13 @@ class DepthEstimator:
 
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Estimate one photo's depth in `unit`, without `scale_m`: (H, W), or of `size_px`; never below 0."""
+        width_px, height_px = size_px or (photo.camera.width_px, photo.camera.height_px)
+        if min(width_px, height_px) < 1:
+            raise UserError(f"got size_px={size_px}, expected (width, height) of at least 1 px.")
         image, scale = network_input(photo.image, photo.camera)
         output = predict(self.network, image.to(self.precision.device), self.precision)[0, 0]
         depth = output.clamp(min=0).cpu().numpy()  # without an activation, an output may be negative
         factor = self.unit_m * scale if self.unit_m else 1 / max(float(depth.max()), 1e-6)
-        width_px, height_px = size_px or (photo.camera.width_px, photo.camera.height_px)
         return enlarge_depth(depth * np.float32(factor), width_px, height_px)
 
 

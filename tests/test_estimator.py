@@ -79,11 +79,21 @@ def test_threads_share_an_estimator(estimator: DepthEstimator) -> None:
         ([], "0 photos"),
         ([np.zeros((40, 40, 3), np.uint8), np.zeros((40, 41, 3), np.uint8)], "2 photos of 2 sizes"),
         ("no.jpg", r"no\.jpg"),
+        (np.zeros((3, 500, 3), np.uint8), "got 500x3 px, expected at least 16"),
     ],
 )
 def test_other_inputs_are_refused(estimator: DepthEstimator, photo: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         estimator(photo)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fov_deg", [-60, 0, 180, float("nan")])
+def test_impossible_angles_and_sizes_are_refused(estimator: DepthEstimator, fov_deg: float) -> None:
+    for photo in (PHOTO, np.asarray(Image.open(PHOTO))):
+        with pytest.raises(UserError, match="expected between 0 and 180"):
+            estimator(photo, fov_deg=fov_deg)
+    with pytest.raises(UserError, match=r"size_px=\(0, 56\)"):
+        estimator(PHOTO, size_px=(0, 56))
 
 
 def test_a_relative_network_predicts_metres_only_at_a_given_scale(relative_checkpoint: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from src.choices import PLUS_ROOMS
 from src.cli.data import open_data
 from src.cli.sources import Data
-from src.conventions import MAX_DEPTH_M
+from src.conventions import MAX_DEPTH_M, UserError
 from src.estimator import DepthEstimator
 
 
@@ -75,6 +75,15 @@ def choose_split(asked: str | None, data: Data, about: dict[str, Any]) -> str:
 
 
 def known_folder(trained: dict[str, Any]) -> Path | None:
-    """Return the folder or csv of a training run; None if it had none or it no longer exists."""
+    """Return the folder or csv of a training run; None if it had none, or NYU is to be found elsewhere.
+
+    **Raises**: UserError when a csv or folder of one's own no longer exists.
+    """
     folder = trained.get("data_dir") and Path(trained["data_dir"])
-    return folder if folder and folder.exists() else None
+    if not folder or folder.exists():
+        return folder or None
+    if trained["data"].removesuffix(PLUS_ROOMS) == "nyu":
+        return None
+    raise UserError(
+        f"{folder}: got no such file or folder, expected the data of the training. Name it with --data-dir."
+    )

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from src.cli.data import announce, announce_empty, bar_options, make_allowance
 from src.cli.resume import script_command
-from src.cli.sources import Data
-from src.conventions import Diverged, Pairs, UserError
+from src.cli.sources import Data, count_trained
+from src.conventions import MOST_PNG_M, Diverged, Pairs, UserError
 from src.data.batches import evaluation_samples, make_sample, small_truth
-from src.data.listing import sample_frames
+from src.data.listing import Subset, sample_frames
 from src.data.packed import Packed
 from src.estimator import DepthEstimator
 from src.scoring import evaluation
@@ -48,7 +48,6 @@ def report(
     """
     network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
     pairs, name, max_depth_m = announce(data.open(split, limit)), name or estimator.name, about["max_depth_m"]
-    includes_training = split == "test" and data.last_split == "val" and data.has_seen(about)
     left_out = make_allowance(len(pairs), max_bad)
     has_truth = partial(has_eigen_truth, max_depth_m=max_depth_m)
     samples = evaluation_samples(pairs, left_out, max_depth_m, has_truth)
@@ -62,11 +61,18 @@ def report(
         mean_map=baseline,
         save=partial(evaluation.save_as_png, save_png) if save_png else None,
     )
+    readable = [index for index in range(len(pairs)) if index not in {*left_out.reasons, *left_out.empty}]
+    trained = count_trained(about, Subset(pairs, readable))
+    if not about.get("frames") and split == "test" and data.last_split == "val" and data.has_seen(about):
+        trained = len(readable)  # a checkpoint that does not tell, and the very files of its training
     result = evaluation.summarize_scores(
         scores,
         data=data.kind,
         split=split,
-        includes_training_frames=includes_training,
+        training_frames_included=trained,
+        limit=limit,
+        depth_scale=data.depth_scale,
+        fov_deg=data.fov_deg,
         max_depth_m=max_depth_m,
         left_out=[pairs.names[index] for index in left_out.reasons],
         without_truth=[pairs.names[index] for index in left_out.empty],
@@ -85,13 +91,12 @@ def report(
     stem = folder / f"evaluation-{data.kind}-{split}"
     evaluation.write_json(stem.with_suffix(".json"), result)
     evaluation.write_csv(stem.with_suffix(".csv"), scores)
-    readable = [index for index in range(len(pairs)) if index not in {*left_out.reasons, *left_out.empty}]
     examples = [(label, readable[row]) for label, row in evaluation.pick_examples(scores)]
     rows = [compare(network, pairs, index, label, about, precision) for label, index in examples]
     draw_strip(rows, stem.with_suffix(".png"), unit=estimator.unit)
 
     frames = (
-        f"the {len(scores)} {split} frames of {data.kind}{', TRAINING FRAMES INCLUDED' if includes_training else ''}"
+        f"the {len(scores)} {split} frames of {data.kind}{f', {trained} TRAINING FRAMES INCLUDED' if trained else ''}"
     )
     print(f"\n{name}, trained on {about['data']}, scored on {frames}, truth up to {max_depth_m:g} m:\n")
     print(evaluation.format_table(result))
@@ -108,7 +113,8 @@ def report(
         print("eigen and metric10 need metres, which this network (--target relative) does not estimate.")
     print(f"\nresult  {stem}.json\nper image  {stem}.csv\npicture  {stem}.png")
     if save_png:
-        print(f"PNG        {save_png}: predictions, truth")
+        cut = f", cut at {MOST_PNG_M} m" if max_depth_m > MOST_PNG_M else ""
+        print(f"PNG        {save_png}: predictions, truth{cut}")
     return result, scores
 
 
@@ -178,10 +184,11 @@ def compare(
     """Put one frame's photo, truth and prediction side by side, in metres or as shares of the farthest point."""
     frame = pairs[index]
     sample = make_sample(pairs.names[index], frame)
+    measured_m = np.where(frame.depth_m <= about["max_depth_m"], frame.depth_m, np.float32(0))
     prediction = estimate_one(network.eval(), precision, sample.image).numpy()
     metric = about["target"] == "metric"
     unit = about["max_depth_m"] * sample.scale if metric else 1.0
-    truth = frame.depth_m if metric else frame.depth_m / np.float32(max(frame.depth_m.max(), 1e-6))
+    truth = measured_m if metric else measured_m / np.float32(max(measured_m.max(), 1e-6))
     title = f"{Path(pairs.names[index]).name}\n{label}"
     return Comparison(title, frame.image, truth, prediction * np.float32(unit))
 

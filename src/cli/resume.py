@@ -13,7 +13,8 @@ from typing import Any
 
 from src.cli.network import known_folder
 from src.cli.parsing import ROOT, Parser, read_preset
-from src.conventions import UserError
+from src.cli.sources import count_trained
+from src.conventions import Pairs, UserError
 from src.training import distributed
 from src.training.checkpoint_manager import NEWEST, find_newest, load_newest
 from src.training.run_log import check_writable
@@ -41,7 +42,7 @@ def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, A
         if "progress" not in resumed:
             raise UserError(f"--resume {path}: holds weights, but no optimiser state. Take the last.pt beside it.")
         trained = parser.known(resumed["about"]["options"])
-        folder = known_folder(trained)
+        folder = None if typed.data_dir else known_folder(trained)
         options = parser.parse_over({**trained, "data_dir": folder and str(folder)}, argv)
         options.out = path.parent
         if options.typed & {"preset", "init"}:
@@ -88,10 +89,18 @@ def find_resumable(resume: str | None, out: Path | None) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime).with_name(NEWEST)
 
 
-def restore(state: State, resumed: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Restore the saved state, and print what differs from the machine and the batches it was saved with."""
+def restore(state: State, resumed: dict[str, Any], facts: dict[str, Any], held_out: Pairs | None) -> None:
+    """Restore the saved state, and print what differs from the machine and the batches it was saved with.
+
+    **Raises**: UserError when frames that were trained on are held out now.
+    """
     state.restore(resumed)
     about = resumed["about"]
+    if held_out and (count := count_trained(about, held_out)):
+        raise UserError(
+            f"--resume: {count} of the {len(held_out)} frames held out now were trained on. "
+            "Restore the list of frames and --validation, or start a new run."
+        )
     facts |= {key: about[key] for key in ("weights", "validation")}
     print(f"resumed after epoch {state.epoch}" + (f" and {state.batch} batches" if state.batch else ""))
     if state.batch and about["plan"] != facts["plan"]:

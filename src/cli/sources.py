@@ -11,10 +11,12 @@ from src.choices import PLUS_ROOMS, ROOMS, SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Pairs, UserError
 from src.data.csv_rows import Row, read_rows, split_by_scene
 from src.data.folder_rows import is_paired_folder, read_folder
-from src.data.listing import Concatenation, ListedPairs, Subset
+from src.data.listing import KEY_DIGITS, Concatenation, ListedPairs, Subset
 from src.data.nyu import find_nyu, locate_nyu, open_nyu
 from src.data.packed import TRAINING_SIZES
 from src.rooms.rooms import RoomPairs
+
+MOST_KEYS = 100_000  # 1 MB, half of what the description of a checkpoint may take
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,12 @@ class Data:
         return {}
 
     def has_seen(self, about: Mapping[str, Any]) -> bool:
-        """Tell whether a network, described by `about`, was trained on these very files."""
-        return self.root is not None and about["options"].get("data_dir") == str(self.root.resolve())
+        """Tell whether a network, described by `about`, was trained on frames of this csv or folder."""
+        if self.kind not in ("csv", "folder") or self.root is None:
+            return False
+        return (
+            about["options"].get("data_dir") == str(self.root.resolve()) or count_trained(about, self.open("test")) > 0
+        )
 
     def open(self, split: str, limit: int | None = None) -> Pairs:
         """Open `train`, `val` or `test`, or only its first `limit` frames.
@@ -100,6 +106,18 @@ class Data:
         units = {16: 1000.0, 32: 1.0} if self.depth_scale is None else dict.fromkeys((8, 16, 32), self.depth_scale)
         root = self.root.parent if self.kind == "csv" else self.root
         return ListedPairs(rows, root, units, max_depth_m=self.max_depth_m, fov_deg=self.fov_deg)
+
+
+def join_keys(pairs: Pairs) -> str:
+    """Write the keys of training frames for a checkpoint; none of more frames than it can hold."""
+    return "".join(pairs.keys) if len(pairs.keys) <= MOST_KEYS else ""
+
+
+def count_trained(about: Mapping[str, Any], pairs: Pairs) -> int:
+    """Count the frames that a network, described by `about`, was trained on; 0 where its checkpoint does not tell."""
+    joined = about.get("frames", "")
+    trained = {joined[start : start + KEY_DIGITS] for start in range(0, len(joined), KEY_DIGITS)}
+    return sum(key in trained for key in pairs.keys)
 
 
 def choose_data(kind: str = "auto", folder: Path | None = None, **settings: Any) -> Data:

@@ -9,7 +9,7 @@ from torch import nn
 
 from src.cli.data import announce, decode, describe_frames, open_data
 from src.cli.parsing import as_preset
-from src.cli.sources import Data
+from src.cli.sources import Data, join_keys
 from src.conventions import Pairs, UserError
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
@@ -188,7 +188,7 @@ def describe_measures(measured: dict[str, float]) -> str:
     return "".join(f"  val_{key} {value:.4f}" for key, value in measured.items())
 
 
-def describe_run(options: Namespace, plan: str, precision: Precision) -> dict[str, Any]:
+def describe_run(options: Namespace, frames: Pairs, plan: str, precision: Precision) -> dict[str, Any]:
     """Collect what a checkpoint records about its run; `plan` is what the order of the frames depends on."""
     return {
         "encoder": options.encoder,
@@ -203,4 +203,5 @@ def describe_run(options: Namespace, plan: str, precision: Precision) -> dict[st
         "revision": revision(),
         "machine": describe_machine(precision.device, precision.name, distributed.world_size()),
         "plan": plan,
+        "frames": join_keys(frames),
     }

@@ -21,6 +21,7 @@ LONGEST_LINE = 4096  # in characters: the length limit of one path on Linux
 WORDS = {"depth": "depth", "image": "image", "rgb": "image", "photo": "image", "colo": "image"}
 WORDS |= {"scene": "scene", "fov": "fov_deg"}
 """What is in the name of a column, by which a header is recognised, and the column it stands for."""
+FOV_COLUMNS = ("fov", "fov_deg", "fov_degrees")
 
 
 class Row(NamedTuple):
@@ -64,6 +65,9 @@ def _read_header(cells: list[str], path: Path) -> list[str]:
     found = [next((name for word, name in WORDS.items() if word in cell.lower()), "") for cell in cells]
     if not any(found) or any("." in cell or "/" in cell for cell in cells):
         return []
+    for cell, name in zip(cells, found, strict=True):
+        if name == "fov_deg" and cell.lower() not in FOV_COLUMNS:
+            raise UserError(f"{path}: got the column {cell[:60]!r}, expected fov_deg: degrees along the longer side.")
     if found.count("image") != 1 or found.count("depth") != 1:
         raise UserError(f"{path}: got the header {','.join(cells)[:200]!r}, expected image,depth[,scene][,fov_deg].")
     return found
@@ -88,7 +92,7 @@ def _make_row(cells: list[str], columns: list[str], position: str) -> Row:
     if not is_whole or not (fov_deg is None or 0 < fov_deg < 180):
         raise UserError(f"{position}: got {','.join(cells)[:200]!r}, expected {','.join(columns)}.")
     # Interned, since all rows of a scene repeat its name.
-    scene = sys.intern(values.get("scene") or Path(values["image"]).parent.name)
+    scene = sys.intern(values.get("scene") or Path(values["image"]).parent.as_posix())
     return Row(values["image"], values["depth"], scene, fov_deg)
 
 
@@ -96,12 +100,18 @@ def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple
     """Hold out whole scenes until they hold at least `fraction` of the rows: (train, validation).
 
     Of a single scene the last rows are held out, so that neighbours mostly stay together.
+
+    **Raises**: UserError for a single row, and for a photo in two scenes.
     """
     wanted = max(1, round(fraction * len(rows))) if fraction else 0
     if wanted and len(rows) == 1:
         raise UserError(
             "got one pair, expected at least two: one to train on, one held out. Add pairs, or --validation 0."
         )
+    scene_of: dict[str, str] = {}
+    for row in rows if wanted else ():
+        if (scene := scene_of.setdefault(row.image, row.scene)) != row.scene:
+            raise UserError(f"{row.image}: got it in the scenes {scene!r} and {row.scene!r}, expected it in one.")
     sizes = Counter(row.scene for row in rows)
     scenes = sorted(sizes)
     if len(scenes) == 1:

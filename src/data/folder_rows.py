@@ -12,7 +12,8 @@ from src.data.photos import HEIF_SUFFIXES, PHOTO_SUFFIXES
 DEPTH_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
 """Of depth files; the first of these is taken where several have a photo's name."""
 
-SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "test": "test"}
+SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLIT_FOLDERS |= {"test": "test", "testing": "test"}
 
 
 def is_paired_folder(folder: Path) -> bool:
@@ -57,8 +58,12 @@ def _bases(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, suffixes: Container[str]) -> Iterator[Path]:
-    """Yield the files below a folder, relative to it, that have one of the suffixes."""
-    for parent, _, names in os.walk(folder):
+    """Yield the files below a folder, relative to it, that have one of the suffixes; hidden ones are left out."""
+    visited = {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = {name: os.path.realpath(os.path.join(parent, name)) for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, path in real.items() if path not in visited]
+        visited |= {*real.values()}
         for name in names:
-            if Path(name).suffix.lower() in suffixes:
+            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
                 yield Path(parent, name).relative_to(folder)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from src.data.images import has_aspect, open_image, read_depth
 from src.data.photos import Photo, to_photo
 
 FULL_SCALE = {8: 255.0, 16: 65535.0}
+LARGEST = {**FULL_SCALE, 32: 1.0}  # of a file that was normalised per image
 SENTINEL_GAP = 0.9
 """A full-scale value means "not measured" where no other value reaches this share of it."""
 
@@ -25,6 +27,7 @@ LIKELY_UNITS = (1000, 1, 100, 256, 5000)  # per metre: millimetres, metres, cent
 
 SMALLEST_RANGE_M = 0.05  # a data set that ends before this was read in the wrong unit
 
+KEY_DIGITS = 10  # of the key of a frame: two of 50,000 frames share theirs with a probability of 0.001
 FILES_TO_LOCATE = 2000
 FRAMES_TO_CHECK = 12
 THREADS = 16
@@ -61,7 +64,7 @@ class ListedPairs:
         self.max_depth_m, self.border_px, self.camera, self.fov_deg = max_depth_m, border_px, camera, fov_deg
         self.names = [row.image for row in self.rows]
         self.scenes = [row.scene for row in self.rows]
-        self.identity, self.fingerprint = self._digest_files()
+        self.identity, self.fingerprint, self.keys = self._digest_files()
         self.cameras, self.summary = self._read_sample()
 
     def __len__(self) -> int:
@@ -131,8 +134,8 @@ class ListedPairs:
             )
         return path
 
-    def _digest_files(self) -> tuple[str, str]:
-        """Digest names and file sizes, the same on all machines, and then also root and times, which differ."""
+    def _digest_files(self) -> tuple[str, str, list[str]]:
+        """Digest names and file sizes, the same on all machines; also root and times, which differ; and each pair."""
         for index in evenly_spaced(len(self.rows), FILES_TO_LOCATE):
             for name in self.rows[index][:2]:
                 self._locate(name)
@@ -145,9 +148,13 @@ class ListedPairs:
                 f"for. Expected the csv's paths relative to {self.root}."
             )
         sizes = [[fact and fact[0] for fact in part] for part in facts]
+        size_of = dict(
+            zip((name for start in range(THREADS) for name in names[start::THREADS]), chain(*sizes), strict=True)
+        )
+        keys = [_digest(row.image, size_of[row.image], size_of[row.depth])[:KEY_DIGITS] for row in self.rows]
         settings = (self.units_per_m, self.border_px, self.camera, self.fov_deg)
         identity = _digest(settings, self.rows, sizes)
-        return identity, _digest(identity, self.root.resolve(), facts)
+        return identity, _digest(identity, self.root.resolve(), facts), keys
 
     def _sizes_and_times(self, names: Sequence[str]) -> list[tuple[int, int] | None]:
         """Return the size and time of each file, None for a missing one."""
@@ -174,7 +181,7 @@ class ListedPairs:
                 errors.append(error)
                 continue
             measured_m = frame.depth_m[frame.depth_m > 0]
-            full = abs(measured_m.max(initial=0) * self.units_per_m[bits] - FULL_SCALE.get(bits, -1)) < 0.5
+            full = np.isclose(measured_m.max(initial=0) * self.units_per_m[bits], LARGEST[bits], rtol=1e-6)
             sample.append((frame.camera, bits, origin, measured_m[::97], frame.valid.mean(), full))
         if errors and not sample:
             raise errors[-1]
@@ -184,7 +191,7 @@ class ListedPairs:
         if len(sample) >= 4 and all(full_scale):
             raise UserError(
                 f"{self.root}: got depth that was normalised per image (the {len(sample)} checked files all reach "
-                f"{FULL_SCALE[bits]:.0f}), expected metric depth. Export it again with one unit for all images."
+                f"{LARGEST[bits]:.0f}), expected metric depth. Export it again with one unit for all images."
             )
         depth = self._describe_depth(bits, np.concatenate(measured), float(np.mean(valid)))
         angle = np.median([camera.fov_deg for camera in cameras])
@@ -217,6 +224,7 @@ class Subset:
         self.pairs, self.rows = pairs, rows
         self.names, self.scenes = ([values[row] for row in rows] for values in (pairs.names, pairs.scenes))
         self.fingerprint, self.identity = f"{pairs.fingerprint}{rows}", f"{pairs.identity}{rows}"
+        self.keys = [pairs.keys[row] for row in rows] if pairs.keys else []
         self.cameras, self.summary = pairs.cameras, pairs.summary
 
     def __len__(self) -> int:
@@ -240,6 +248,7 @@ class Concatenation:
         self.scenes = [scene for part in parts for scene in part.scenes]
         self.fingerprint = " + ".join(part.fingerprint for part in parts)
         self.identity = " + ".join(part.identity for part in parts)
+        self.keys = [key for part in parts for key in part.keys]
         self.cameras, self.summary = parts[0].cameras, parts[0].summary
 
     def __len__(self) -> int:

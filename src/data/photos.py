@@ -24,6 +24,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 SMALLEST_PX = 16  # shortest side of a photo that shows anything
 
+LONGEST_MM = 5000  # of a lens; 65535 stands for an unknown one
 DIAGONAL_MM = math.hypot(36, 24)
 """Of the film that a "35 mm equivalent" focal length refers to (CIPA DCG-001)."""
 
@@ -54,7 +55,8 @@ def find_inputs(words: Sequence[str]) -> list[str | Path]:
         elif word.isdecimal():
             found.append(word)
         elif matches := sorted(glob.glob(word, recursive=True)):
-            found += [Path(match) for match in matches if Path(match).is_file()]
+            for match in map(Path, matches):
+                found += _list_folder(match) if match.is_dir() else [match]
         else:
             raise UserError(
                 f"{word}: got no such file or folder, and no match. Expected photos, videos or a webcam's number."
@@ -97,21 +99,27 @@ def to_photo(
 
     **Raises**: UserError when its pixels are not those of a photo, or too few.
     """
-    focal_px = None if fov_deg else read_focal_px(file)
+    focal_px = read_focal_px(file) if fov_deg is None else None
     image = to_rgb(file, Path(name))
-    height, width = image.shape[:2]
-    if min(width, height) < SMALLEST_PX:
-        raise UserError(f"{name}: got {width}x{height} px, expected at least {SMALLEST_PX} px a side.")
-    if listed_fov_deg and not fov_deg and not focal_px:
-        return make_photo(image, fov_deg=listed_fov_deg)._replace(focal_from="csv")
-    return make_photo(image, focal_px=focal_px, fov_deg=fov_deg)
+    if listed_fov_deg and fov_deg is None and not focal_px:
+        return make_photo(image, fov_deg=listed_fov_deg, name=name)._replace(focal_from="csv")
+    return make_photo(image, focal_px=focal_px, fov_deg=fov_deg, name=name)
 
 
-def make_photo(image: NDArray[np.uint8], *, focal_px: float | None = None, fov_deg: float | None = None) -> Photo:
-    """Add the camera, from the angle of view, else the focal length, else NYU's angle along the longer side."""
+def make_photo(
+    image: NDArray[np.uint8], *, focal_px: float | None = None, fov_deg: float | None = None, name: str = "the image"
+) -> Photo:
+    """Add the camera, from the angle of view, else the focal length, else NYU's angle along the longer side.
+
+    **Raises**: UserError for too few pixels, and for an angle that is not between 0 and 180 degrees.
+    """
     height, width = image.shape[:2]
     longer = max(width, height)
-    if fov_deg:
+    if min(width, height) < SMALLEST_PX:
+        raise UserError(f"{name}: got {width}x{height} px, expected at least {SMALLEST_PX} px a side.")
+    if fov_deg is not None:
+        if not 0 < fov_deg < 180:
+            raise UserError(f"{name}: got an angle of view of {fov_deg:g} degrees, expected between 0 and 180.")
         focal_px, origin = longer / 2 / math.tan(math.radians(fov_deg) / 2), "--fov"
     elif focal_px:
         origin = "EXIF"
@@ -135,7 +143,7 @@ def read_focal_px(image: Image.Image) -> float | None:
     try:
         exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
         equivalent_mm = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
-        if equivalent_mm > 0:
+        if 0 < equivalent_mm < LONGEST_MM:
             return math.hypot(*image.size) * equivalent_mm / DIAGONAL_MM
         focal_mm = float(exif.get(ExifTags.Base.FocalLength, 0))
         px_per_unit = float(exif.get(ExifTags.Base.FocalPlaneXResolution, 0))

@@ -51,7 +51,7 @@ class RoomPairs:
         self.scenes = self.names
         options = " holes" * holes + (f" without {without}" if without else "")
         self.fingerprint = f"rooms version={VERSION} count={count} split={split} seed={seed} {intrinsics}{options}"
-        self.identity = self.fingerprint
+        self.identity, self.keys = self.fingerprint, list[str]()
         self.cameras, self.summary = [intrinsics], ""
 
     def __len__(self) -> int:

@@ -191,7 +191,10 @@ def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
     **Raises**: UserError when the file cannot be written.
     """
     columns = [(protocol, measure) for protocol in scores[0].plain for measure in scores[0].plain[protocol]]
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["image", *(f"{protocol}_{measure}" for protocol, measure in columns), "median_ratio"])
         for score_ in scores:

@@ -7,7 +7,7 @@
 - `eigen`, the field's: metres at the frame's own size, cropped; AbsRel, RMSE, log10, delta 1 to 3. Truth counts up to
   the network's range, 10 m by default.
   `eigen_median` scales each prediction to the truth's median first: shape without scale.
-- `fastdepth`, FastDepth's: the same measures at 224x224, of the middle of a 480x640 frame, all truth counted.
+- `fastdepth`, FastDepth's: the same measures at 224x224, of the middle of a 480x640 frame.
 - `boundary`, Depth Pro's: whether steps in depth are where the truth has them, at 56x56; its F1 needs no scale.
 
 Every measure is taken per image and averaged over images.
@@ -104,8 +104,8 @@ def by_part(predicted: Tensor, truth: Tensor, places: Tensor, max_depth_m: float
     return {name: measure_pixels(predicted[part], truth[part]) for name, part in parts.items() if part.any()}
 
 
-def fastdepth(prediction_m: Tensor, truth_m: Tensor) -> Measures:
-    """Compare by FastDepth's protocol: (h, w), (480, 640) metres. Empty where none of its pixels was measured.
+def fastdepth(prediction_m: Tensor, truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> Measures:
+    """Compare by FastDepth's protocol: (h, w), (480, 640) metres. Empty where no pixel has truth up to `max_depth_m`.
 
     Both are resized to 250 rows, cropped to 228x304 in the middle, resized to 224x224, by nearest neighbours.
 
@@ -115,7 +115,7 @@ def fastdepth(prediction_m: Tensor, truth_m: Tensor) -> Measures:
     maps = torch.stack([resize_depth(prediction_m, truth_m), truth_m])[None]
     cropped = F.interpolate(maps, (250, 333))[..., 11:239, 14:318]
     predicted, truth = F.interpolate(cropped, (224, 224))[0].double()
-    measured = truth > 0
+    measured = (truth > 0) & (truth <= max_depth_m)
     if not measured.any():
         return {}
     return measure_pixels(predicted[measured].clamp(min=MIN_DEPTH_M), truth[measured])
@@ -205,7 +205,7 @@ def score(
     }
     if unit_m is not None:
         protocols["eigen"] = eigen(metres, truth_m, max_depth_m=max_depth_m)
-        if truth_m.shape == EIGEN_SIZE_PX and (measures := fastdepth(metres, truth_m)):
+        if truth_m.shape == EIGEN_SIZE_PX and (measures := fastdepth(metres, truth_m, max_depth_m)):
             protocols["fastdepth"] = measures
         if max_depth_m == MAX_DEPTH_M:
             protocols["metric10"] = ssim_mse(small * unit_m / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured)

@@ -18,7 +18,7 @@ from src.files import is_writable, whole_file
 from src.training.provenance import environment
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "--out") -> None:
     """Refuse a folder that cannot be made or written, before any work is done for it. Nothing is created.
 
     **Raises**: UserError.
@@ -26,9 +26,9 @@ def check_writable(folder: Path) -> None:
     try:
         str(folder).encode()
     except UnicodeEncodeError:
-        raise UserError(f"--out {folder}: got no UTF-8, which TensorBoard expects. Name another folder.") from None
+        raise UserError(f"{option} {folder}: got no UTF-8, which TensorBoard expects. Name another folder.") from None
     if not is_writable(folder):
-        raise UserError(f"--out {folder}: cannot be written or created. Name another folder.")
+        raise UserError(f"{option} {folder}: cannot be written or created. Name another folder.")
 
 
 def lock_folder(folder: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_csv_is_split_and_scaled(nyu_folder: Path) -> None:
         ("{kind}/{number}", "01234", "5", "012345"),
         ("{kind}/{split}/{scene}/{number}", "0123", "45", "012345"),
         ("{split}/{kind}/{number}", "0123", "45", "012345"),
+        ("{kind}/{long}/{number}", "0123", "45", "012345"),
         ("{kind}/{split}/{number}.x", "0123", "45", "012345"),
     ],
 )
@@ -87,11 +88,13 @@ def test_a_folder_of_images_and_depth_is_paired_by_name_and_split(
 ) -> None:
     for number in range(7):
         words = {"number": number, "split": "train" if number < 4 else "val", "scene": f"scene{number // 2}"}
+        words["long"] = {"train": "training", "val": "validation"}[words["split"]]
         photo, depth = (tmp_path / template.format(kind=kind, **words) for kind in ("images", "depth"))
         photo.parent.mkdir(parents=True, exist_ok=True)
         depth.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 48)).save(f"{photo}.JPG")
         np.save(f"{depth}.npy" if number < 6 else f"{depth}-depth.npy", np.full((48, 64), 2.5, np.float32))
+    (photo.parent / "._0.JPG").touch()  # which macOS writes beside each file of a memory card
     data = choose_data("auto", tmp_path)
     assert (data.kind, choose_data("csv", tmp_path).kind, data.last_split) == ("folder", "folder", "val")
     for split, numbers in (("train", train), ("val", val), ("test", test)):
@@ -112,9 +115,14 @@ def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:
     assert [data.open(split).names for split in ("train", "test")] == [
         [f"images/{s}/{s}.png"] for s in ("train", "test")
     ]
+    for kind in ("images", "depth"):
+        (tmp_path / kind / "train").rename(tmp_path / f"{kind}-elsewhere")
+        (tmp_path / kind / "train").symlink_to(tmp_path / f"{kind}-elsewhere")
+        (tmp_path / kind / "train" / "loop").symlink_to(tmp_path / kind)
+    assert [len(choose_data("folder", tmp_path, validation=0).open(split)) for split in ("train", "test")] == [1, 1]
     with pytest.raises(UserError, match="expected a folder with images/ and depth/"):
         choose_data("folder", tmp_path / "images")
-    for path in (tmp_path / "depth").rglob("*.png"):
+    for path in tmp_path.glob("depth*/**/*.png"):
         path.unlink()
     with pytest.raises(UserError, match="2 photos below images/, none with a file of its name"):
         data = choose_data("folder", tmp_path)

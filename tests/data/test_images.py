@@ -182,6 +182,9 @@ def test_inputs_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     found = find_inputs([".", "*.jpg", "0", "notes.txt"])
     assert found == [Path("a.PNG"), Path("b.jpg"), Path("film.mp4"), "0", Path("notes.txt")]
     assert capsys.readouterr().err == ".: skipped 1 without suffix, 1 .txt, 1 .npy\n"
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "c.jpg").touch()
+    assert find_inputs(["mor*"]) == [Path("more/c.jpg")]
     (tmp_path / "7").touch()
     assert find_inputs(["7"]) == [Path("7")]  # a file of that name, not the webcam
     for word, reason in (
@@ -204,7 +207,12 @@ def test_the_focal_length_comes_from_fov_then_exif_then_nyu(tmp_path: Path) -> N
     # 5 mm on a sensor of 4 px per mm (40 per cm): 20 px.
     by_plane = save(tmp_path / "x.jpg", image, exif=exif(focal_mm=5.0, per_unit=40.0, unit=3))
     assert read_photo(by_plane).camera.fx_px == pytest.approx(20)
-    for tags in ({}, {"focal_mm": 5.0, "per_unit": 40.0, "unit": 9}, {"focal_mm": -5.0, "per_unit": 40.0, "unit": 3}):
+    for tags in (
+        {},
+        {"equivalent_mm": 65535},
+        {"focal_mm": 5.0, "per_unit": 40.0, "unit": 9},
+        {"focal_mm": -5.0, "per_unit": 40.0, "unit": 3},
+    ):
         photo = read_photo(save(tmp_path / "x.jpg", image, exif=exif(**tags)))
         assert photo.focal_from == "assumed"
         assert photo.camera.fx_px == pytest.approx(64 * NYU_INTRINSICS.fx_px / 640)

@@ -176,11 +176,18 @@ def test_mistakes_of_all_files_are_errors_at_once(tmp_path: Path) -> None:
     listed(rows, tmp_path)  # one is readable
 
 
-@pytest.mark.parametrize(("bits", "full_scale"), [(8, 255), (16, 65535)])
+@pytest.mark.parametrize(("bits", "full_scale"), [(8, 255), (16, 65535), (32, 1)])
 def test_depth_normalised_per_image_is_refused(tmp_path: Path, bits: int, full_scale: int) -> None:
     rows = write_pairs(tmp_path, 6, bits=bits, normalised=True)
+    if bits == 32:
+        for number, row in enumerate(rows):
+            depth_m = wavy_frame(number, *SIZE)[1]
+            np.save(tmp_path / f"{number}.npy", depth_m / depth_m.max())
+            rows[number] = row._replace(depth=f"{number}.npy")
     with pytest.raises(UserError, match=f"normalised per image.* {full_scale}"):
-        listed(rows, tmp_path, {8: 25.5, 16: 1000})
+        listed(rows, tmp_path, {8: 25.5, 16: 1000, 32: 1})
+    if bits == 32:
+        return
     write_depth(tmp_path / "5-depth.png", np.full(SIZE, 5.0), 25.5, 8)
     listed(rows, tmp_path, {8: 25.5, 16: 1000})  # not all are saturated
 
@@ -246,6 +253,8 @@ def test_rows_are_read_whatever_the_line_ends_and_names(tmp_path: Path) -> None:
     assert read_rows(path) == expected
     path.write_text("Image_Path,depth\na/1.jpg,a/1.png\n")
     assert read_rows(path) == expected[:1]
+    path.write_text("kitchen/rgb/1.jpg,1.png\nbath/rgb/1.jpg,2.png\n")
+    assert [row.scene for row in read_rows(path)] == ["kitchen/rgb", "bath/rgb"]
     path.write_text("scene,depth,frame,rgb,fov_deg\n,a/1.png,1,a/1.jpg,\nkitchen,b/2.png,2,b/2.jpg,60.5\n")
     assert read_rows(path) == [expected[0], expected[1]._replace(fov_deg=60.5)]
     names = ["a..b/..c.png", "...png", "~/x.png", "$HOME", "a b.png", "Screenshot 3.00\u202fPM.png", "é/雪.png"]
@@ -262,6 +271,7 @@ def test_rows_are_read_whatever_the_line_ends_and_names(tmp_path: Path) -> None:
         (b"", "empty"),
         (b"image,scene\n", "header 'image,scene', expected image,depth"),
         (b"image,depth,fov_deg\na.jpg,a.png,wide\n", r"row 1: got 'a\.jpg,a\.png,wide', expected image,depth,fov_deg"),
+        (b"image,depth,vfov\na.jpg,a.png,45\n", "got the column 'vfov', expected fov_deg: degrees along the longer"),
         (b"\xff\xfe\x00", "csv"),
         (b"a\0,b\n", "null byte"),
         ("a\u2028,b\n".encode(), r"'a\\u2028,b"),
@@ -301,6 +311,8 @@ def test_validation_holds_out_whole_scenes() -> None:
     # Of one scene, the last rows.
     assert split_by_scene(rows[:5], 0.4) == (rows[:3], rows[3:5])
     assert split_by_scene(rows[:3], 0.1) == (rows[:2], rows[2:3])
+    with pytest.raises(UserError, match="7: got it in the scenes 'scene1' and 'x', expected it in one"):
+        split_by_scene([*rows, rows[7]._replace(scene="x")], 0.1)
     with pytest.raises(UserError, match="got one pair"):
         split_by_scene(rows[:1], 0.1)
 

@@ -187,15 +187,16 @@ def test_distances_and_thirds_part_the_pixels_that_eigen_scores() -> None:
 
 
 def test_fastdepths_protocol_scores_the_middle_of_the_frame() -> None:
-    truth = torch.full((480, 640), 12.0)  # beyond Eigen's 10 m
+    truth = torch.full((480, 640), 12.0)
     truth[:20], truth[460:], truth[:, :26], truth[:, 612:] = 1, 1, 1, 1
     truth[200:300] = 0
-    measures = fastdepth(torch.full((56, 56), 9.0), truth)
+    measures = fastdepth(torch.full((56, 56), 9.0), truth, 12)
     assert measures["rmse_m"] == pytest.approx(3)
     assert measures["abs_rel"] == pytest.approx(0.25)
     assert fastdepth(truth[:56, :56], torch.zeros(480, 640)) == {}  # and no mean of nothing
+    assert fastdepth(torch.full((56, 56), 9.0), truth) == {}  # all of it is beyond 10 m
     truth[:23] = 1
-    assert fastdepth(torch.full((56, 56), 9.0), truth)["rmse_m"] > 3
+    assert fastdepth(torch.full((56, 56), 9.0), truth, 12)["rmse_m"] > 3
 
 
 def test_boundaries_are_steps_of_the_same_direction_between_measured_neighbours() -> None:

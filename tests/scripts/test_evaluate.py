@@ -55,6 +55,9 @@ def test_a_csv_is_scored_without_a_mean_map(script: Script, trained: Trained, tm
     result = json.loads((tmp_path / "out" / "evaluation-csv-test.json").read_text())
     assert (result["count"], result["mean_map_frames"], result["protocols_mean_map"]) == (1, 0, {})
     assert "no training frames" in done.stdout
+    for option in ("--out", "--json"):
+        refused = script("evaluate.py", "--data", "csv", "--data-dir", pairs, option, pairs / "x", status=2)
+        assert f"error: {option} " in refused.stderr and "network" not in refused.stdout
 
 
 def test_exported_weights_carry_their_scores_and_predict_the_same(

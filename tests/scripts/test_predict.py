@@ -55,18 +55,22 @@ def test_a_folder_with_one_bad_file(script: Script, tmp_path: Path) -> None:
 
 
 def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
-    Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "x.jpg")
+    for name in ("x.jpg", "x_depth.png"):
+        Image.fromarray(wavy_frame(1)[0]).save(tmp_path / name)
     for arguments, message in (
         (("none.jpg",), "none.jpg: got no such file"),
         (("x.jpg", "--checkpoint", "none.pt"), "none.pt: no such checkpoint"),
         (("x.jpg", "--weights", "swa"), "--weights swa: this checkpoint holds only ema"),
         (("98",), "webcam 98: got no webcam"),
         (("x.jpg", "--out", "x.jpg"), "cannot be written"),
+        ((".", "--out", "."), "results would replace the input x_depth.png. Name another folder."),
         (("x.jpg", "--pointcloud", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
     ):
         error = script("predict.py", *arguments, status=2).stderr
         assert message in error and error.startswith("error: ")
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["x.jpg", "x_depth.png"]
+    done = script("predict.py", "x.jpg", "--fov", 0.5)
+    assert "the PNG ends at 65.535 m" in done.stdout
 
 
 def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(

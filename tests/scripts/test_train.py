@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -213,27 +214,34 @@ def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script: Sc
     path = write_csv(tmp_path)
     write_depth(tmp_path / "0.png", np.zeros((48, 64)), 1000, 16)
     unit = ("--depth-scale", 900, "--fov", 50)
-    options = ("--data", "csv", "--data-dir", path, "--validation", 0, "--batch-size", 2, "--accumulate", 2)
-    done = script("train.py", *options, *unit, "--out", "run", "--epochs", 1)
+    options = ("--data", "csv", "--data-dir", path, "--batch-size", 2, *unit)
+    done = script("train.py", *options, "--validation", 0, "--accumulate", 2, "--out", "all", "--epochs", 1)
     assert "7 training frames" in done.stdout
     assert "1 of 8 frames have no valid depth" in done.stdout
     assert "nothing is scored" in done.stdout
-    script("train.py", "--resume", "run", "--validation", 0.25, "--accumulate", 1, "--epochs", 2)
-    about = load(tmp_path / "run" / "best.pt")["about"]
-    assert about["epoch"] == 2 and "rmse_m" in about["validation"]
+    refused = script("train.py", "--resume", "all", "--validation", 0.25, "--accumulate", 1, "--epochs", 2, status=2)
+    assert "2 of the 2 frames held out now were trained on" in refused.stderr
+    script("train.py", *options, "--validation", 0.25, "--out", "run", "--epochs", 1)
+    assert "rmse_m" in load(tmp_path / "run" / "best.pt")["about"]["validation"]
     assert json.loads((tmp_path / "run" / "evaluation-csv-val.json").read_text())["count"] == 2
     done = script("evaluate.py", "run/best.pt")
     assert re.search("900 units a metre.* 50 degrees.*scored on the 2 val frames of csv", done.stdout, re.DOTALL)
     done = script("evaluate.py", "run/best.pt", "--split", "test")
-    assert "the 7 test frames of csv, TRAINING FRAMES INCLUDED, truth up to 10 m" in done.stdout
+    assert "the 7 test frames of csv, 5 TRAINING FRAMES INCLUDED, truth up to 10 m" in done.stdout
     result = json.loads((tmp_path / "run" / "evaluation-csv-test.json").read_text())
-    facts = ("includes_training_frames", "max_depth_m", "without_truth")
-    assert [result[name] for name in facts] == [True, 10, ["0.jpg"]]
+    facts = ("training_frames_included", "max_depth_m", "without_truth")
+    assert [result[name] for name in facts] == [5, 10, ["0.jpg"]]
     done = script("export.py", "run/best.pt")
     assert "900 units a metre" in done.stdout and "scored on the 2 val frames" in done.stdout
-    (tmp_path / "other.csv").write_text(path.read_text())
-    done = script("evaluate.py", "run/best.pt", "--data-dir", "other.csv")
-    assert re.search("1000 units a metre.* 63 degrees.*the 7 test frames of csv, truth", done.stdout, re.DOTALL)
+    copy = shutil.copytree(tmp_path, tmp_path / "copy", ignore=shutil.ignore_patterns("run", "all")) / path.name
+    done = script("evaluate.py", "run/best.safetensors", "--data-dir", copy)
+    assert re.search("1000 units a metre.* 63 degrees.*the 2 val frames of csv, truth", done.stdout, re.DOTALL)
+    done = script("evaluate.py", "run/best.pt", "--data-dir", copy, "--validation", 0.5, "--split", "val")
+    assert "the 4 val frames of csv, 2 TRAINING FRAMES INCLUDED" in done.stdout
+    path.unlink()
+    for command in (("evaluate.py", "run/best.pt"), ("train.py", "--resume", "run")):
+        refused = script(*command, status=2)
+        assert "pairs.csv: got no such file or folder" in refused.stderr and "--data-dir" in refused.stderr
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
