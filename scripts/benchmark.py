@@ -56,7 +56,8 @@ def infer(options: Namespace) -> list[dict[str, Any]]:
             row[f"ratio, {count} threads"] = round(cost.ratio[count], 3)
         row |= {"photos/s": round(cost.photos_per_s, 1), "memory MB": round(cost.memory_mb, 1)}
         row |= {"file MB": round(cost.file_mb, 1), "M parameters": round(cost.parameters / 1e6, 2)}
-        rows.append(row | {"M MACs": round(cost.macs / 1e6)})
+        row |= {"M MACs": round(cost.macs / 1e6)}
+        rows.append({key: None if value != value else value for key, value in row.items()})  # NaN is no JSON
     return rows
 
 
@@ -120,7 +121,7 @@ def render(options: Namespace) -> list[dict[str, Any]]:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print rows with the same columns."""
-    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    lines = [list(rows[0]), *(["" if value is None else str(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print()
     for line in lines:

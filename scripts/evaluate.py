@@ -14,6 +14,8 @@ from pathlib import Path
 
 from src.cli.network import choose_split, open_its_data, open_network
 from src.cli.report import print_comparison, report
+from src.conventions import UserError
+from src.estimator import DepthEstimator
 from src.scoring.evaluation import write_json
 from src.training.run_log import check_writable
 
@@ -25,16 +27,28 @@ def main() -> None:
     if options.json:
         check_writable(options.json.parent, "--json")
     estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
+    other = None
+    if options.compare:
+        other = open_network(options.compare, options.weights, device=options.device, amp=options.amp)
+        check_comparable(estimator, other)
+    if options.save_png and estimator.unit_m is None:
+        raise UserError(f"--save-png: {estimator.name} predicts no metres. Leave it out.")
     data = open_its_data(estimator.about, options)
     split = choose_split(options.split, data, estimator.about)
     bounds = {"limit": options.limit, "max_bad": options.max_bad}
     result, scores = report(estimator, data, split, folder=folder, save_png=options.save_png, **bounds)
-    if options.compare:
-        other = open_network(options.compare, options.weights, device=options.device, amp=options.amp)
+    if other:
         _, others = report(other, data, split, folder=folder / "compared", **bounds)
         result["compared"] = print_comparison(scores, others, (estimator.name, other.name))
     if options.json:
         write_json(options.json, result)
+
+
+def check_comparable(first: DepthEstimator, second: DepthEstimator) -> None:
+    """Refuse networks of different ranges, which are scored on different truth."""
+    ranges_m = [estimator.about["max_depth_m"] for estimator in (first, second)]
+    if ranges_m[0] != ranges_m[1]:
+        raise UserError("--compare: got networks of {:g} and {:g} m, expected one range.".format(*ranges_m))
 
 
 if __name__ == "__main__":

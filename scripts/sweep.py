@@ -154,8 +154,11 @@ def describe(runs: Sequence[Run], curves: Path, title: str) -> str:
             Curve(run_.name, [line["epoch"] for line in run_.history], [line[key] for line in run_.history])
             for run_ in known
         ]
+    text = f"### {title}\n\n{tabulate(runs)}\n\n{conclude(runs)}"
+    if not any(charts.values()):  # no run finished an epoch
+        return text
     draw_curves({name: lines for name, lines in charts.items() if lines}, curves)
-    return f"### {title}\n\n{tabulate(runs)}\n\n{conclude(runs)}\n\n![Learning curves]({curves.name})"
+    return f"{text}\n\n![Learning curves]({curves.name})"
 
 
 REPORT = """## Figures

@@ -76,7 +76,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     network.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     distributed.share_statistics(network, precision.device)
     state = make_state(options, network, precision, len(batches))
-    facts = describe_run(options, frames.training, batches.plan, precision)
+    facts = describe_run(options, frames, batches.plan, precision)
     if resumed is not None:
         restore(state, resumed, facts, frames.validation)
     forward = distributed.share_gradients(network)

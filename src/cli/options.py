@@ -98,6 +98,10 @@ def training_parser(description: str | None) -> Parser:
     add("--seed", type=INDEX, default=0, help="of initial weights, order and augmentation")
     parser.refuse_idle("zoom", lambda typed: None if "zoom" in typed.augment else "without --augment zoom")
     parser.refuse_idle("patience", lambda typed: "with --swa, which averages the last steps" if typed.swa else None)
+    certain = ("auto", "rooms")  # rooms have validation frames, and auto may find rooms
+    parser.refuse_idle(
+        "patience", lambda typed: None if typed.validation or typed.data in certain else "with --validation 0"
+    )
 
     add = parser.add_argument_group("files").add_argument
     add("--preset", type=Path, metavar="YAML", help="options from a file, or from configs/; the command line wins")

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import shlex
 import subprocess
@@ -21,6 +22,8 @@ from src.training.run_log import check_writable
 from src.training.state import State
 
 RUNS = Path("runs")
+FIXED: tuple[str, ...] = ("encoder", "target", "max_depth", "output")  # what a checkpoint predicts
+FIXED += ("optimizer", "lr", "encoder_lr_scale", "weight_decay", "schedule", "warmup")  # its optimiser's state
 
 
 def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, Any] | None]:
@@ -44,6 +47,14 @@ def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, A
         trained = parser.known(resumed["about"]["options"])
         folder = None if typed.data_dir else known_folder(trained)
         options = parser.parse_over({**trained, "data_dir": folder and str(folder)}, argv)
+        for name in sorted(options.typed.intersection(FIXED)):
+            if (got := getattr(options, name)) != (expected := trained.get(name, got)):
+                raise UserError(
+                    f"--resume {path}: got --{name.replace('_', '-')} {got}, expected the run's own, {expected}. "
+                    "Leave it out, or start a new run, from these weights with --init."
+                )
+        if options.out and options.out.resolve() != path.parent.resolve():
+            raise UserError(f"--resume {path}: got --out {options.out}, expected the run's own folder. Leave it out.")
         options.out = path.parent
         if options.typed & {"preset", "init"}:
             print(f"resuming {path}, with that run's own options: --preset and --init have no effect", flush=True)
@@ -101,7 +112,11 @@ def restore(state: State, resumed: dict[str, Any], facts: dict[str, Any], held_o
             f"--resume: {count} of the {len(held_out)} frames held out now were trained on. "
             "Restore the list of frames and --validation, or start a new run."
         )
-    facts |= {key: about[key] for key in ("weights", "validation")}
+    if about.get("held_out") == facts["held_out"]:
+        facts |= {key: about[key] for key in ("weights", "validation")}
+    elif state.epoch:
+        print("other frames are held out now: the best epoch is chosen from the next ones")
+        state.best, state.lowest, state.waited = math.inf, math.inf, 0
     print(f"resumed after epoch {state.epoch}" + (f" and {state.batch} batches" if state.batch else ""))
     if state.batch and about["plan"] != facts["plan"]:
         print(f"now {facts['plan']}, before {about['plan']}: the epoch restarts")

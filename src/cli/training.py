@@ -188,7 +188,7 @@ def describe_measures(measured: dict[str, float]) -> str:
     return "".join(f"  val_{key} {value:.4f}" for key, value in measured.items())
 
 
-def describe_run(options: Namespace, frames: Pairs, plan: str, precision: Precision) -> dict[str, Any]:
+def describe_run(options: Namespace, frames: Frames, plan: str, precision: Precision) -> dict[str, Any]:
     """Collect what a checkpoint records about its run; `plan` is what the order of the frames depends on."""
     return {
         "encoder": options.encoder,
@@ -203,5 +203,6 @@ def describe_run(options: Namespace, frames: Pairs, plan: str, precision: Precis
         "revision": revision(),
         "machine": describe_machine(precision.device, precision.name, distributed.world_size()),
         "plan": plan,
-        "frames": join_keys(frames),
+        "frames": join_keys(frames.training),
+        "held_out": frames.validation.identity if frames.validation else "",
     }

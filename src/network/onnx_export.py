@@ -212,9 +212,12 @@ def _fit_output(model: ModelProto, network: _OnBytes, images: Sequence[NDArray[n
     slope = np.clip(deviation @ single / (deviation @ deviation + 1e-9), 1 - MOST_CHANGE, 1 + MOST_CHANGE)
     offset = single.mean() - slope * quantised.mean()
     _, kernel, bias = _last_conv(model.graph).input
+    last = _last_nodes(model.graph)
+    is_scaled = any(node.op_type == "Mul" for node in model.graph.node if node.name in last)  # else the kernel is
+    step = offset / network.unit if is_scaled else offset
     for value in model.graph.initializer:
         if value.name in (kernel, bias):
-            fitted = slope * numpy_helper.to_array(value) + (offset / network.unit if value.name == bias else 0)
+            fitted = slope * numpy_helper.to_array(value) + (step if value.name == bias else 0)
             value.CopyFrom(numpy_helper.from_array(fitted.astype(np.float32), value.name))
 
 

@@ -51,4 +51,5 @@ class OnnxNetwork(nn.Module):
         depth = torch.cat([torch.from_numpy(self.session.run(None, {"image": photo})[0]) for photo in photos])
         if depth.shape[-2:] != (height // 4, width // 4):
             depth = F.interpolate(depth, (height // 4, width // 4), mode="bilinear")
-        return depth * (IMAGE_SIZE_PX / math.sqrt(height * width) / self.unit)
+        is_metric = self.about["target"] == "metric"  # an object that looks larger is nearer; a share stays one
+        return depth * ((IMAGE_SIZE_PX / math.sqrt(height * width) if is_metric else 1) / self.unit)

@@ -132,7 +132,7 @@ def choose_weights(content: Mapping[str, Any], name: str | None = None) -> tuple
     held = {key: weights for key in WEIGHTS if (weights := content.get("network" if key == "raw" else key))}
     name = name or content["about"].get("weights") or ("ema" if "ema" in held else "raw")
     if name not in held:
-        raise UserError(f"--weights {name}: this checkpoint holds only {', '.join(held)}. Train with --{name}.")
+        raise UserError(f"--weights {name}: this checkpoint holds only {', '.join(held)}. Take one of these.")
     return held[name], name
 
 

@@ -98,6 +98,7 @@ class State:
             "scaler": self.scaler.state_dict(),
             "averaged": 0 if self.average is None else int(self.average.n_averaged),
             "swa": None if self.swa is None else self.swa.state_dict(),
+            "swa_start": self.swa_start,
             **{name: getattr(self, name) for name in COUNTERS},
             "sums": self.sums,
             "generators": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
@@ -116,7 +117,8 @@ class State:
             if self.average is not None and content["ema"] is not None:
                 self.average.module.load_state_dict(content["ema"])
                 self.average.n_averaged.fill_(progress["averaged"])
-            if self.swa is not None and progress["swa"] is not None:
+            # An average from another step on holds steps that are not to be averaged.
+            if self.swa and progress["swa"] and progress.get("swa_start", self.swa_start) == self.swa_start:
                 self.swa.load_state_dict(progress["swa"])
             self.optimizer.load_state_dict(progress["optimizer"])
             self.schedule.load_state_dict(progress["schedule"])

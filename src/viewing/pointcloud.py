@@ -38,11 +38,11 @@ def make_cloud(
 
 
 def is_edge(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool_]:
-    """Mark pixels whose surface is steeper than `MAX_SLOPE` towards any neighbour: (H, W) -> (H, W)."""
+    """Mark pixels whose surface is steeper than `MAX_SLOPE` towards a neighbour with depth: (H, W) -> (H, W)."""
     edges = np.zeros(depth_m.shape, dtype=bool)
     for depth, edge, focal_px in ((depth_m, edges, camera.fx_px), (depth_m.T, edges.T, camera.fy_px)):
-        across_m = np.minimum(depth[:, :-1], depth[:, 1:]) / focal_px
-        steep = np.abs(np.diff(depth, axis=1)) > MAX_SLOPE * across_m
+        nearer_m = np.minimum(depth[:, :-1], depth[:, 1:])
+        steep = (nearer_m > 0) & (np.abs(np.diff(depth, axis=1)) > MAX_SLOPE * nearer_m / focal_px)
         edge[:, :-1] |= steep
         edge[:, 1:] |= steep
     return edges

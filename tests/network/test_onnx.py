@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import ABOUT, PHOTO, Script
 from PIL import Image
 
@@ -64,6 +65,16 @@ def test_the_shipped_weights_predict_the_same_metres_from_a_file_of_any_batch(tm
         assert ratio == pytest.approx(1, abs=0.25)  # 1.69 at 90 degrees without the change
 
 
+def test_a_relative_network_predicts_the_same_shares_from_a_file(tmp_path: Path) -> None:
+    network, facts = DepthEstimator().network, {**FACTS, "target": "relative", "unit": 1.0}
+    write_model(to_onnx(network, unit=1.0), tmp_path / "x.onnx", facts)
+    image = torch.from_numpy(np.array(Image.open(PHOTO).convert("RGB").resize((320, 320)))).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = network(F.interpolate(image.float(), (224, 224), mode="bilinear", antialias=True).round().byte())
+    found = DepthEstimator(tmp_path / "x.onnx").network(image)
+    torch.testing.assert_close(found, F.interpolate(expected, (80, 80), mode="bilinear"), atol=1e-4, rtol=1e-3)
+
+
 def test_nothing_leaves_the_blocked_layout_of_float32(files: Path) -> None:
     kinds = [node.op_type for node in optimised(files / "single.onnx").node]
     assert kinds.count("ReorderOutput") == 1
@@ -116,6 +127,17 @@ def test_int8_does_not_narrow_the_range_of_depth_and_corrects_biases(
     slope = torch.cov(torch.stack([quantised, single]))[0, 1] / quantised.var()
     assert slope.item() == pytest.approx(1, abs=1e-3)
     assert quantised.mean().item() == pytest.approx(single.mean().item(), rel=1e-3)
+
+
+def test_int8_keeps_the_mean_depth_where_no_activation_follows() -> None:
+    torch.manual_seed(0)
+    network = DepthNet(pretrained=False, output="identity").eval()
+    image = photos(8)
+    session = onnxruntime.InferenceSession(to_int8(network, unit=10.0, images=list(image)).SerializeToString())
+    depth = np.concatenate([session.run(None, {"image": one.transpose(2, 0, 1)[None]})[0] for one in image])
+    with torch.no_grad():
+        expected = 10 * network(torch.from_numpy(image).permute(0, 3, 1, 2)).mean().item()
+    assert depth.mean() == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_encoder_keeps_its_own_sigmoids_in_int8() -> None:

@@ -40,6 +40,10 @@ def test_two_networks_are_compared_on_the_same_frames(
     assert "run/best.pt (raw) and run/last.pt (raw) on the same 3 frames" in done.stdout
     result = json.loads((tmp_path / "a.json").read_text())
     other = json.loads((tmp_path / "out" / "compared" / "evaluation-nyu-test.json").read_text())
+    content = checkpoint.load(finished_run / "last.pt")
+    content["about"]["max_depth_m"] = 20.0
+    checkpoint.save(finished_run / "last.pt", **content)
+    assert "got networks of 10 and 20 m" in script("evaluate.py", *compared, *options, status=2).stderr
     d1 = result["compared"]["eigen_d1"]
     assert (d1["first"], d1["second"]) == tuple(r["protocols"]["eigen"]["d1"] for r in (result, other))
     assert len(list((tmp_path / "png" / "predictions").iterdir())) == 3

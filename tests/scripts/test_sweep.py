@@ -103,7 +103,9 @@ def test_a_run_that_diverges_is_reported_and_does_not_end_the_sweep(
 
     monkeypatch.setattr(sweep, "run_script", diverge)
     preset = ROOT / "configs" / "original" / "lr-8e-3.yaml"
-    assert sweep.train_and_score(preset, tmp_path / "run", {}, "result.json") == sweep.Run("lr-8e-3", [], None)
+    run = sweep.train_and_score(preset, tmp_path / "run", {}, "result.json")
+    assert run == sweep.Run("lr-8e-3", [], None)
+    assert "![" not in sweep.describe([run], tmp_path / "curves.png", "Short")
 
 
 def test_inspecting_a_good_source_and_one_with_a_damaged_file(script: Script, nyu_folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from src.cli.resume import make_run_folder, script_command
 from src.estimator import DepthEstimator
 from src.network.encoder import embedded_weights
-from src.training import step_profile
+from src.training import checkpoint, step_profile
 
 
 def history(run: Path) -> list[dict[str, Any]]:
@@ -87,7 +87,13 @@ def test_a_run_resumes_with_its_own_options_although_its_newest_state_is_damaged
     first, resumed = load(trained.run / "last.pt"), load(finished_run / "last.pt")
     assert resumed["about"]["options"]["clip"] == 0.7
     assert all(torch.equal(value, resumed["network"][key]) for key, value in first["network"].items())
-    assert "no optimiser state" in script("train.py", "--resume", finished_run / "best.pt", status=2).stderr
+    for arguments, reason in (
+        ((finished_run / "best.pt",), "no optimiser state"),
+        ((finished_run, "--output", "sigmoid"), "got --output sigmoid, expected the run's own, relu6"),
+        ((finished_run, "--lr", 1e-5), "got --lr 1e-05, expected the run's own"),
+        ((finished_run, "--out", "other"), "got --out other, expected the run's own folder"),
+    ):
+        assert reason in script("train.py", "--resume", *arguments, status=2).stderr
 
 
 def test_a_run_stops_early_and_may_go_on_with_more_patience(script: Script, trained: Trained) -> None:
@@ -101,9 +107,21 @@ def test_a_run_stops_early_and_may_go_on_with_more_patience(script: Script, trai
     assert len(history(Path("run"))) > len(losses)
 
 
-def test_options_of_older_versions_are_dropped_when_a_run_resumes(script: Script, finished_run: Path) -> None:
-    from src.training import checkpoint
+def test_other_held_out_frames_choose_the_best_epoch_anew(
+    script: Script, finished_run: Path, trained: Trained, tmp_path: Path
+) -> None:
+    root = shutil.copytree(trained.nyu / "nyu_data", tmp_path / "other")
+    for path in (root / "data" / "nyu2_train").rglob("*.jpg"):
+        path.write_bytes(path.read_bytes() + b"0")  # other files of the same names
+    content = checkpoint.load(finished_run / "last.pt")
+    content["progress"]["best"] = 0.0
+    checkpoint.save(finished_run / "last.pt", **content)
+    done = script("train.py", "--resume", "run", "--data-dir", root, "--epochs", 3)
+    assert "other frames are held out now" in done.stdout
+    assert load(finished_run / "best.pt")["about"]["epoch"] == 3
 
+
+def test_options_of_older_versions_are_dropped_when_a_run_resumes(script: Script, finished_run: Path) -> None:
     content = checkpoint.load(finished_run / "last.pt")
     content["about"]["options"] |= {"swa_lr_scale": 0.25, "name": "old"}
     checkpoint.save(finished_run / "last.pt", **content)

@@ -192,7 +192,7 @@ def test_weights_are_chosen_by_name_or_as_training_found_best() -> None:
     assert checkpoint.choose_weights(content)[1] == "ema"
     assert checkpoint.choose_weights({**content, "about": {"weights": "swa"}})[1] == "swa"
     assert checkpoint.choose_weights({**content, "ema": None})[1] == "raw"
-    with pytest.raises(UserError, match=r"--weights swa: this checkpoint holds only raw, ema\. Train with --swa"):
+    with pytest.raises(UserError, match=r"--weights swa: this checkpoint holds only raw, ema\. Take one of these"):
         checkpoint.choose_weights({**content, "swa": None}, "swa")
 
 

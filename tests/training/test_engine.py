@@ -227,6 +227,16 @@ def test_swa_averages_the_steps_after_its_start_and_measures_its_own_statistics(
     assert state.weights()["swa"] is not None
 
 
+def test_a_swa_that_now_starts_later_is_averaged_anew() -> None:
+    old, same, later = make_state(swa_start=2), make_state(swa_start=2), make_state(swa_start=5)
+    train(old, [make_batch(seed) for seed in range(4)])
+    for state in (same, later):
+        state.restore(content_of(old))
+    assert int(same.swa.n_averaged) == 2
+    train(later, [make_batch(seed) for seed in range(4, 7)])
+    assert int(later.swa.n_averaged) == 2  # steps 6 and 7
+
+
 class FrozenNorm(nn.BatchNorm2d):
     def train(self, mode: bool = True) -> "FrozenNorm":
         return super().train(False)

@@ -112,6 +112,12 @@ def test_holes_and_interpolated_edges_are_left_out() -> None:
     assert len(cloud.points_m) == pytest.approx(440 * 630, rel=0.01)
 
 
+def test_sparse_depth_has_a_cloud() -> None:
+    depth_m = np.zeros((480, 640), np.float32)
+    depth_m[::5, ::7] = 2.0
+    assert len(make_cloud(BLACK, depth_m, NYU_INTRINSICS).points_m) == (depth_m > 0).sum()
+
+
 def test_a_floor_seen_at_a_low_angle_stays() -> None:
     below_px = np.arange(480, dtype=np.float32)[:, None] - NYU_INTRINSICS.cy_px
     floor_m = np.where(below_px > 40, 1.4 * NYU_INTRINSICS.fy_px / np.maximum(below_px, 1), 0).astype(np.float32)
