@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from src.cli.data import announce, announce_empty, bar_options, make_allowance
 from src.cli.resume import script_command
-from src.cli.sources import Data, count_trained
+from src.cli.sources import Data
 from src.conventions import MOST_PNG_M, Diverged, Pairs, UserError
 from src.data.batches import evaluation_samples, make_sample, small_truth
 from src.data.listing import Subset, sample_frames
@@ -62,9 +62,7 @@ def report(
         save=partial(evaluation.save_as_png, save_png) if save_png else None,
     )
     readable = [index for index in range(len(pairs)) if index not in {*left_out.reasons, *left_out.empty}]
-    trained = count_trained(about, Subset(pairs, readable))
-    if not about.get("frames") and split == "test" and data.last_split == "val" and data.has_seen(about):
-        trained = len(readable)  # a checkpoint that does not tell, and the very files of its training
+    trained = data.count_trained(about, split, Subset(pairs, readable))
     result = evaluation.summarize_scores(
         scores,
         data=data.kind,

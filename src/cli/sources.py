@@ -68,6 +68,15 @@ class Data:
             about["options"].get("data_dir") == str(self.root.resolve()) or count_trained(about, self.open("test")) > 0
         )
 
+    def count_trained(self, about: Mapping[str, Any], split: str, pairs: Pairs) -> int:
+        """Count the frames of a split that a network was trained on: all or none, where its checkpoint does not tell."""
+        if about.get("frames"):
+            return count_trained(about, pairs)
+        trained = about["options"]
+        is_kind = trained["data"].removesuffix(PLUS_ROOMS) == self.kind
+        is_held_out_less = split == "val" and is_kind and trained.get("validation", 0) < self.validation
+        return len(pairs) * (is_held_out_less or (split != self.last_split == "val" and self.has_seen(about)))
+
     def open(self, split: str, limit: int | None = None) -> Pairs:
         """Open `train`, `val` or `test`, or only its first `limit` frames.
 

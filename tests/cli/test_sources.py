@@ -39,6 +39,13 @@ def test_data_that_are_not_there_are_refused(tmp_path: Path, kind: str, message:
             choose_data(kind)
 
 
+def test_weights_that_held_nothing_out_have_seen_the_validation_frames(nyu_folder: Path) -> None:
+    data = choose_data("nyu", nyu_folder, validation=0.3)
+    about = {"options": {"data": "nyu+rooms", "validation": 0.0}}  # as of the weights that ship
+    assert [data.count_trained(about, split, data.open(split)) for split in ("val", "test")] == [6, 0]
+    assert data.count_trained({"options": {"data": "rooms", "validation": 0.1}}, "val", data.open("val")) == 0
+
+
 def test_rooms_are_mixed_with_real_frames_to_train_on_only(nyu_folder: Path, tmp_path: Path) -> None:
     data = choose_data("nyu+rooms", nyu_folder, validation=0.2, rooms=5)
     real, mixed = data.open("train"), data.open_training()
