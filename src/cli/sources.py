@@ -69,7 +69,7 @@ class Data:
         )
 
     def count_trained(self, about: Mapping[str, Any], split: str, pairs: Pairs) -> int:
-        """Count the frames of a split that a network was trained on: all or none, where its checkpoint does not tell."""
+        """Count the frames of a split that a network was trained on; all or none if its checkpoint does not tell."""
         if about.get("frames"):
             return count_trained(about, pairs)
         trained = about["options"]
