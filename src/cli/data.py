@@ -35,7 +35,6 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
         fov_deg=options.fov,
         max_depth_m=max_depth_m,
         rooms=getattr(options, "rooms", ROOMS["train"]),
-        holes=getattr(options, "holes", False),
         without=getattr(options, "without", None),
     )
     name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos"}.get(data.kind, f"your {data.kind}")

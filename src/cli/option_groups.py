@@ -30,7 +30,6 @@ PORT = number(int, lambda x: 0 < x < 65535, "a port from 1 to 65534")
 
 KINDS_WITH = {
     "rooms": ("rooms",),
-    "holes": ("rooms",),
     "without": ("rooms",),
     "repeat": ("+",),
     "depth_scale": ("csv", "folder"),
@@ -56,10 +55,9 @@ def add_data_options(parser: Parser, *, trains: bool, mixes: bool = False) -> No
     add("--validation", type=SHARE, default=0.1 if trains else None, metavar="SHARE", help=help_)
     if trains:
         add("--rooms", type=COUNT, default=ROOMS["train"], metavar="N", help="rooms: how many to generate for training")
-        add("--holes", action=SWITCH, default=False, help="rooms: remove training depth that a Kinect cannot measure")
         help_ = "rooms: generate training rooms without one ingredient, to measure its effect"
         add("--without", choices=INGREDIENTS, help=help_)
-        refuse_on_other_data(parser, "rooms", "holes", "without")
+        refuse_on_other_data(parser, "rooms", "without")
     if mixes:
         help_ = "+rooms: how often an epoch shows each real frame; default: until half of the frames are real"
         add("--repeat", type=COUNT, metavar="N", help=help_)

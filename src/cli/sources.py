@@ -23,8 +23,8 @@ MOST_KEYS = 100_000  # 1 MB, half of what the description of a checkpoint may ta
 class Data:
     """A data set: its kind, where it is, why it was chosen, and the options that concern it.
 
-    `rooms` is how many training rooms to generate, `holes` whether depth that a Kinect cannot measure is removed,
-    `without` an ingredient to leave out. With `mixed`, rooms are added to the frames to train on.
+    `rooms` is how many training rooms to generate, `without` an ingredient to leave out. With `mixed`, rooms are added
+    to the frames to train on.
     """
 
     kind: str
@@ -35,7 +35,6 @@ class Data:
     fov_deg: float | None = None
     max_depth_m: float = MAX_DEPTH_M
     rooms: int = ROOMS["train"]
-    holes: bool = False
     without: str | None = None
     mixed: bool = False
 
@@ -102,7 +101,7 @@ class Data:
             camera = NYU_INTRINSICS if split == "test" else NYU_INTRINSICS.resized(height * 4 // 3, height)
             if split != "train":
                 return RoomPairs(ROOMS[split], split=split, intrinsics=camera)
-            return RoomPairs(self.rooms, split=split, intrinsics=camera, holes=self.holes, without=self.without)
+            return RoomPairs(self.rooms, split=split, intrinsics=camera, without=self.without)
         if self.kind == "nyu":
             return open_nyu(self.root, split, validation=self.validation, max_depth_m=self.max_depth_m)
         rows = [row for name, part in self.listed.items() if name in ("", "train") for row in part]

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.conventions import MAX_DEPTH_M, Frame, Intrinsics
 from src.rooms.exposure import Exposure
-from src.rooms.kernels.compilation import Floats, Integers, Mask, Vec3
+from src.rooms.kernels.compilation import Floats, Integers, Vec3
 from src.rooms.kernels.lamps import add_lamp, find_shadows
 from src.rooms.kernels.solids import Solids
 from src.rooms.kernels.surfaces import Surfaces, sample_surfaces
@@ -18,8 +18,6 @@ from src.rooms.textures import RGB
 
 CORNER_REACH_M, CORNER_SHADE = 0.6, 0.35  # from this far on, ambient light falls by this share towards wall or floor
 HOLLOW_M, HOLLOW_SHADE = 0.24, 0.35  # a point this far behind its surroundings loses this share of ambient light
-PROJECTOR_M = 0.075  # a Kinect's projector is this far right of the camera: what it cannot reach has no depth
-KINECT_NEAR_M = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,37 +42,22 @@ class Room:
     softness: float = 0.0  # width of a shadow's edge, in heights of the picture
 
 
-def render(room: Room, intrinsics: Intrinsics, *, holes: bool = False) -> Frame:
-    """Render a photo and its depth along the optical axis; with `holes`, only where a Kinect would measure it."""
+def render(room: Room, intrinsics: Intrinsics) -> Frame:
+    """Render a photo and its depth along the optical axis."""
     pieces = room.shell, *room.pieces
     solids, materials = pack_solids(pieces), pack_materials(pieces)
     depth_m, number = trace(solids, room.camera, intrinsics)
     rays = camera_rays(room.camera, intrinsics)
     sample = partial(sample_surfaces, solids, materials, intrinsics.fx_px)
-    light, emission = light_pixels(room, solids, sample, rays, depth_m, number)
-    present = number >= 0
-    if holes:
-        present &= (emission == 0) & _measurable(room, solids, rays, depth_m, number)
+    light, present = light_pixels(room, solids, sample, rays, depth_m, number), number >= 0
     valid = present & (depth_m <= MAX_DEPTH_M)
     return Frame(room.exposure.expose(light), np.where(present, depth_m, np.float32(0)), valid, intrinsics)
 
 
-def _measurable(room: Room, solids: Solids, rays: Floats, depth_m: Floats, number: Integers) -> Mask:
-    """Tell where (H, W) a Kinect measures depth: not too near, and where its projector's light arrives."""
-    eye, right = room.camera.position, room.camera.axes()[0]
-    x, y, z = (start + PROJECTOR_M * axis for start, axis in zip(eye, right, strict=True))
-    from_projector = [
-        (start + ray * np.minimum(depth_m, 2 * MAX_DEPTH_M) - projector).ravel()
-        for start, ray, projector in zip(eye, rays, (x, y, z), strict=True)
-    ]
-    dark = find_shadows(solids, (x, y, z), np.stack(from_projector), number.ravel() >= 0).reshape(depth_m.shape)
-    return ~dark & (depth_m >= KINECT_NEAR_M)
-
-
 def light_pixels(
     room: Room, solids: Solids, sample: Callable[..., Surfaces], rays: Floats, depth_m: Floats, number: Integers
-) -> tuple[Floats, Floats]:
-    """Return each pixel's linear light (3, H, W), mirrors included, and emission (H, W); 0 where nothing is hit."""
+) -> Floats:
+    """Return each pixel's linear light (3, H, W), mirrors included; 0 where nothing is hit."""
     shape, rays, number = depth_m.shape, rays.reshape(3, -1), number.ravel()
     eye = np.array(room.camera.position, np.float32)[:, None]
     distance = np.where(number >= 0, depth_m.ravel(), np.float32(0))
@@ -91,7 +74,7 @@ def light_pixels(
         seen, points = sample(starts, rays, distance, number), starts + rays * distance
         image = _shade(room, solids, seen, points, rays, np.zeros(mirrors.size, np.float32), 0)
         light[:, mirrors] += surfaces.mirror[mirrors] * image
-    return light.reshape(3, *shape), surfaces.emission.reshape(shape)
+    return light.reshape(3, *shape)
 
 
 def _shade(

@@ -26,7 +26,7 @@ MOST_PIECES = 60
 class RoomPairs:
     """Generated rooms as frames; the splits share no room, and item i depends only on split, seed and i.
 
-    With `holes`, depth is valid only where a Kinect would measure it; `without` leaves out an ingredient.
+    `without` leaves out an ingredient.
 
     **Raises**: UserError for a split other than `SPLITS`, or a negative count or seed.
     """
@@ -38,7 +38,6 @@ class RoomPairs:
         split: str = "train",
         seed: int = 0,
         intrinsics: Intrinsics = NYU_INTRINSICS,
-        holes: bool = False,
         without: str | None = None,
     ) -> None:
         if split not in SPLITS:
@@ -46,10 +45,10 @@ class RoomPairs:
         if count < 0 or seed < 0:
             raise UserError(f"rooms: got count {count} and seed {seed}, expected neither below 0.")
         self._key, self._seed = (VERSION, SPLITS.index(split)), seed
-        self._holes, self._without = holes, without
+        self._without = without
         self.names: Sequence[str] = [f"rooms/{split}/{index:06d}" for index in range(count)]
         self.scenes = self.names
-        options = " holes" * holes + (f" without {without}" if without else "")
+        options = f" without {without}" if without else ""
         self.fingerprint = f"rooms version={VERSION} count={count} split={split} seed={seed} {intrinsics}{options}"
         self.identity, self.keys = self.fingerprint, list[str]()
         self.cameras, self.summary = [intrinsics], ""
@@ -69,7 +68,7 @@ class RoomPairs:
         room = make_room(np.random.Generator(np.random.PCG64(stream)))
         if self._without:
             room = INGREDIENTS[self._without](room)
-        return render(room, self.cameras[0], holes=self._holes)
+        return render(room, self.cameras[0])
 
 
 def make_room(rng: Rng) -> Room:

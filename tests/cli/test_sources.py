@@ -142,6 +142,3 @@ def test_rooms_have_the_stored_size_in_training_and_nyus_in_the_test() -> None:
     assert data.open("test")[0].image.shape == (480, 640, 3)
     assert len(data.open("val")) == 32
     assert [len(choose_data("rooms", rooms=7).open(split)) for split in ("train", "val", "test")] == [7, 32, 40]
-    holed = choose_data("rooms", holes=True)
-    assert not holed.open("train")[0].valid.all()
-    assert holed.open("val")[0].valid.all()

@@ -113,10 +113,10 @@ def test_pairs_keep_the_protocol() -> None:
 
 
 def test_the_fingerprint_of_packed_frames_is_stable_and_tells_every_argument_apart() -> None:
-    assert RoomPairs(5, split="val", seed=3, intrinsics=SMALL, holes=True, without="lamps").fingerprint == (
-        f"rooms version=6 count=5 split=val seed=3 {SMALL} holes without lamps"
+    assert RoomPairs(5, split="val", seed=3, intrinsics=SMALL, without="lamps").fingerprint == (
+        f"rooms version=6 count=5 split=val seed=3 {SMALL} without lamps"
     )
-    changes = {}, {"split": "val"}, {"seed": 1}, {"intrinsics": SMALL}, {"holes": True}, {"without": "lamps"}
+    changes = {}, {"split": "val"}, {"seed": 1}, {"intrinsics": SMALL}, {"without": "lamps"}
     assert len({RoomPairs(5, **change).fingerprint for change in changes}) == len(changes)  # type: ignore[arg-type]
 
 
