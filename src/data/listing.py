@@ -191,7 +191,8 @@ class ListedPairs:
         if len(sample) >= 4 and all(full_scale):
             raise UserError(
                 f"{self.root}: got depth that was normalised per image (the {len(sample)} checked files all reach "
-                f"{LARGEST[bits]:.0f}), expected metric depth. Export it again with one unit for all images."
+                f"{LARGEST[bits]:.0f}), expected metric depth. Export it again with one unit for all images, "
+                "and 0 where it is farther than the file can store."
             )
         depth = self._describe_depth(bits, np.concatenate(measured), float(np.mean(valid)))
         angle = np.median([camera.fov_deg for camera in cameras])
