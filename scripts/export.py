@@ -11,7 +11,7 @@ if __name__ == "__main__":
     parse_export(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from src.cli.sources import Data
 from src.conventions import IMAGE_SIZE_PX, UserError
 from src.data.frame import shrink_image
 from src.data.listing import sample_frames
+from src.estimator import DepthEstimator
 from src.network import DepthNet
 from src.training import checkpoint
 
@@ -41,6 +42,9 @@ def main() -> None:
     if kept.get("init"):
         kept["init"] = Path(kept["init"]).name  # not where this machine keeps it
     about = {**trained.about, "options": kept, "weights": trained.weights}
+    if options.average:
+        others = [open_network(path, options.weights, **machine) for path in options.average]
+        about |= average_networks(trained, others)
     data = open_its_data(trained.about, options)
     split = choose_split(options.split, data, trained.about)
     write = make_writer(trained.network, trained.unit_m or 1.0, data, options)
@@ -55,6 +59,26 @@ def main() -> None:
     print(f"\n{options.to}  {options.out}, {options.out.stat().st_size / 1e6:.1f} MB")
     if options.to == "safetensors":
         print(f"checksum  {checkpoint.checksum_of(options.out)}")
+
+
+def average_networks(trained: DepthEstimator, others: Sequence[DepthEstimator]) -> dict[str, Any]:
+    """Give a network the mean of its weights and the others'; return what describes the training of all.
+
+    **Raises**: UserError for a network of another kind.
+    """
+    for other in others:
+        for key in ("encoder", "target", "output", "max_depth_m"):
+            if (got := other.about.get(key)) != (expected := trained.about[key]):
+                raise UserError(f"--average {other.name}: got {key} {got}, expected {expected}, as of {trained.name}.")
+        if not isinstance(other.network, DepthNet):
+            raise UserError(f"--average {other.name}: got an exported graph, expected weights.")
+    every = [trained, *others]
+    trained.network.load_state_dict(checkpoint.average([estimator.network.state_dict() for estimator in every]))
+    frames = dict.fromkeys(estimator.about.get("frames", "") for estimator in every)
+    return {
+        "averaged_seeds": [estimator.about["options"].get("seed") for estimator in every],
+        "frames": "".join(frames),
+    }
 
 
 def make_writer(network: DepthNet, unit: float, data: Data, options: Namespace) -> Callable[[dict[str, Any]], None]:

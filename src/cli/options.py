@@ -235,6 +235,8 @@ def parse_export(description: str | None, words: Words = None) -> Namespace:
     add_machine_options(parser)
     add = parser.add_argument_group("exported file").add_argument
     add("--to", choices=EXPORTS, default="safetensors", help="safetensors: weights in half precision; onnx: a graph")
+    help_ = "other runs from the same first weights, to export the mean of their weights and the checkpoint's"
+    add("--average", type=Path, nargs="+", default=[], metavar="PATH", help=help_)
     help_ = "quantise the graph; the ranges of its activations are measured on training frames"
     add("--int8", action="store_true", help=help_)
     add("--dynamic-batch", action="store_true", help="let the graph take any number of photos, not one")

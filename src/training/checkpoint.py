@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from pickletools import genops
@@ -134,6 +134,17 @@ def choose_weights(content: Mapping[str, Any], name: str | None = None) -> tuple
     if name not in held:
         raise UserError(f"--weights {name}: this checkpoint holds only {', '.join(held)}. Take one of these.")
     return held[name], name
+
+
+def average(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Average the weights and norm statistics of networks that were trained on from the same weights: a uniform soup.
+
+    Each got another order and augmentation; their mean predicts about as well as the mean of their predictions.
+
+    **Source**: Wortsman et al. 2022, arXiv 2203.05482.
+    """
+    first = weights[0]
+    return {key: torch.stack([each[key].double() for each in weights]).mean(0).to(first[key].dtype) for key in first}
 
 
 def export(path: Path, about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:

@@ -77,6 +77,26 @@ def test_exported_weights_carry_their_scores_and_predict_the_same(
     np.testing.assert_allclose(*depths_m, atol=0.02)
 
 
+def test_the_mean_of_several_runs_is_exported(script: Script, finished_run: Path, trained: Trained) -> None:
+    content = checkpoint.load(finished_run / "best.pt")
+    weights, name = checkpoint.choose_weights(content)
+    tripled = {key: 3 * value if value.is_floating_point() else value for key, value in weights.items()}
+    about = content["about"] | {"frames": "0123456789", "options": content["about"]["options"] | {"seed": 7}}
+    checkpoint.save(finished_run / "other.pt", about=about, network=tripled, ema=tripled)
+    words = "export.py", finished_run / "best.pt", "--out", "mean.safetensors", "--data-dir", trained.nyu, "--limit", 2
+    script(*words, "--average", finished_run / "other.pt")
+    exported = checkpoint.load(finished_run.parent / "mean.safetensors")
+    for key, value in exported[name].items():
+        torch.testing.assert_close(
+            value, (2 * weights[key] if value.is_floating_point() else value), rtol=1e-3, atol=1e-4
+        )
+    assert exported["about"]["averaged_seeds"] == [0, 7]
+    assert exported["about"]["frames"] == content["about"]["frames"] + "0123456789"
+    relative = SHIPPED.with_name("relative.safetensors")
+    refused = script(*words, "--average", relative, status=2)
+    assert "error: --average" in refused.stderr and "expected" in refused.stderr
+
+
 def test_the_shipped_weights_fit_their_checksum_and_their_card(tmp_path: Path) -> None:
     scores = checkpoint.load(SHIPPED)["about"]["scores"]
     card = (SHIPPED.parent / "README.md").read_text()
