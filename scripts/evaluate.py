@@ -22,7 +22,10 @@ from src.training.run_log import check_writable
 
 def main() -> None:
     options = parse_evaluation(__doc__)
-    folder = options.out or (options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped")
+    folder = options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped"
+    if options.limit:  # the figures of some frames must not replace those of all
+        folder /= f"limit-{options.limit}"
+    folder = options.out or folder
     check_writable(folder)
     if options.json:
         check_writable(options.json.parent, "--json")

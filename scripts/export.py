@@ -98,7 +98,7 @@ def make_writer(network: DepthNet, unit: float, data: Data, options: Namespace) 
 def calibration_photos(data: Data) -> list[NDArray[np.uint8]]:
     """Read training photos at the network's input size; UserError when none is readable."""
     frames = sample_frames(data.open("train"), CALIBRATION_FRAMES)
-    photos = [shrink_image(frame.image, IMAGE_SIZE_PX) for frame in frames]
+    photos = [shrink_image(frame.image, IMAGE_SIZE_PX) for _, frame in frames]
     if not photos:
         raise UserError("--int8: none of the training photos to measure ranges on can be read. Name other --data.")
     return photos

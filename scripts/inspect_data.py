@@ -21,7 +21,7 @@ from src.cli.data import announce, bar_options, open_data
 from src.conventions import Pairs, UserError
 from src.data.augment import Augmentation
 from src.data.examples import augmented_examples
-from src.data.listing import evenly_spaced
+from src.data.listing import sample_frames
 from src.data.survey import Survey, survey
 from src.viewing.figures import draw_augmentation, draw_contact_sheet
 
@@ -48,7 +48,8 @@ def main() -> None:
         found = survey(pairs, partial(tqdm, desc=f"reading {split}", **bar_options()))
         print(format_survey(split, found, None if options.all_scenes else SCENES_SHOWN))
         broken += len(found.problems)
-        shown += sample_frames(pairs, FRAMES_SHOWN // len(SPLITS))
+        for name, frame in sample_frames(pairs, FRAMES_SHOWN // len(SPLITS)):
+            shown.append((name, frame.image, frame.depth_m * frame.valid))
         if split == "train":
             show_augmentation(pairs, options.max_depth, options.out.with_name(f"{options.out.stem}-augmentation.png"))
     if shown:
@@ -99,18 +100,6 @@ def describe_heights(found: Survey) -> str:
         return "unknown: no frame shows its floor"
     percentiles = "  ".join(f"p{p} {np.percentile(found.heights_m, p):.2f} m" for p in (5, 50, 95))
     return f"{percentiles}, in the {len(found.heights_m)} frames that show their floor"
-
-
-def sample_frames(pairs: Pairs, count: int) -> list:
-    """Read up to `count` readable frames, evenly spaced in the source."""
-    frames = []
-    for index in evenly_spaced(len(pairs), count):
-        try:
-            frame = pairs[index]
-        except UserError:
-            continue
-        frames.append((pairs.names[index], frame.image, frame.depth_m * frame.valid))
-    return frames
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def parse_evaluation(description: str | None, words: Words = None) -> Namespace:
     help_ = "write predictions and truth as 16-bit PNG in millimetres, as bts's eval_with_pngs.py reads them"
     add("--save-png", type=Path, metavar="DIR", help=help_)
     add("--json", type=Path, metavar="PATH", help="also write the result there")
-    add("--out", type=Path, metavar="DIR", help="folder of the files; default: the checkpoint's")
+    add("--out", type=Path, metavar="DIR", help="folder of the files; default: the checkpoint's, or limit-N in it")
     return parser.parse_args(words)
 
 

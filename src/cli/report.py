@@ -171,7 +171,7 @@ def average_depth(data: Data, split: str, limit: int | None, max_depth_m: float)
         training = data.open("train", limit)
     except UserError:  # a copy of NYU may hold the test frames only
         return None
-    maps = [small_truth(frame, max_depth_m) for frame in sample_frames(training, MEAN_MAP_FRAMES)]
+    maps = [small_truth(frame, max_depth_m) for _, frame in sample_frames(training, MEAN_MAP_FRAMES)]
     maps = [depth_m for depth_m in maps if depth_m.any()]  # a frame beyond the range says nothing
     return mean_map(maps) if maps else None
 

@@ -265,14 +265,14 @@ class Concatenation:
         return part.encoding(row)
 
 
-def sample_frames(pairs: Pairs, count: int) -> Iterator[Frame]:
-    """Yield up to `count` frames, evenly spaced in the list, except bad ones."""
+def sample_frames(pairs: Pairs, count: int) -> Iterator[tuple[str, Frame]]:
+    """Yield up to `count` frames and their names, evenly spaced in the list, except bad ones."""
     for index in evenly_spaced(len(pairs), count):
         try:
             frame = pairs[index]
         except UserError:  # counted where the frames are trained on or scored
             continue
-        yield frame
+        yield pairs.names[index], frame
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:

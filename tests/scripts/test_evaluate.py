@@ -25,6 +25,8 @@ def test_the_data_of_the_training_are_found_again_and_rooms_are_never_taken_inst
     result = json.loads((tmp_path / "a.json").read_text())
     assert (result["precision"], result["mean_map_frames"], result["count"]) == ("bfloat16", 2, 2)
     assert str(torch.get_num_threads()) in result["device"]
+    files = [finished_run / part / "evaluation-nyu-test.json" for part in ("", "limit-2")]
+    assert [json.loads(file.read_text())["count"] for file in files] == [3, 2]
     content = checkpoint.load(finished_run / "best.pt")
     content["about"]["options"]["data_dir"] = str(tmp_path / "gone")
     checkpoint.save(finished_run / "best.pt", **content)
