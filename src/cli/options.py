@@ -248,7 +248,7 @@ def parse_export(description: str | None, words: Words = None) -> Namespace:
     options.out = options.out or options.checkpoint.with_suffix(f"{'.int8' if options.int8 else ''}.{options.to}")
     if options.out.suffix != f".{options.to}":
         parser.error(f"argument --out: got {options.out}, expected a name that ends in .{options.to}")
-    if options.out.resolve() == options.checkpoint.resolve():
+    if options.out.resolve() in [path.resolve() for path in (options.checkpoint, *options.average)]:
         parser.error(f"argument --out: got the checkpoint {options.out}, expected another name")
     return options
 

@@ -225,7 +225,11 @@ def test_a_package_that_is_not_installed_is_named_in_one_line(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("typed", "refusal"),
-    [("a.safetensors", "got the checkpoint a.safetensors"), ("a.pt --to onnx --out a.pt", "a name that ends in .onnx")],
+    [
+        ("a.safetensors", "got the checkpoint a.safetensors"),
+        ("a.pt --average b.safetensors --out b.safetensors", "got the checkpoint b.safetensors"),
+        ("a.pt --to onnx --out a.pt", "a name that ends in .onnx"),
+    ],
 )
 def test_an_export_does_not_overwrite_its_checkpoint(
     capsys: pytest.CaptureFixture[str], typed: str, refusal: str
