@@ -1,4 +1,4 @@
-"""Print what the loader reads: counts, encodings, depths in metres, problems; draw frames and their augmentation.
+"""Print what the loader reads: counts, sizes, depths in metres, problems; draw frames and their augmentation.
 
 python scripts/inspect_data.py --data nyu --data-dir path/to/nyu
 """
@@ -46,7 +46,7 @@ def main() -> None:
             continue
         announce(pairs)
         found = survey(pairs, partial(tqdm, desc=f"reading {split}", **bar_options()))
-        print(format_survey(split, found, None if options.all_scenes else SCENES_SHOWN))
+        print(format_survey(split, found))
         broken += len(found.problems)
         for name, frame in sample_frames(pairs, FRAMES_SHOWN // len(SPLITS)):
             shown.append((name, frame.image, frame.depth_m * frame.valid))
@@ -71,14 +71,13 @@ def show_augmentation(pairs: Pairs, max_depth_m: float, path: Path) -> None:
     print(f"  augmentation    {path}")
 
 
-def format_survey(split: str, found: Survey, scenes_shown: int | None) -> str:
+def format_survey(split: str, found: Survey) -> str:
     """Describe a survey over several lines."""
-    scenes = found.scenes.most_common(scenes_shown)
+    scenes = found.scenes.most_common(SCENES_SHOWN)
     lines = [
         f"\n{split}: {found.frames} frames of {len(found.scenes)} scenes",
         "  largest scenes  " + ", ".join(f"{name} {count}" for name, count in scenes),
         "  frame size      " + ", ".join(f"{w}x{h} px: {count}" for (w, h), count in found.sizes_px.most_common()),
-        "  depth stored    " + ", ".join(f"{name}: {count}" for name, count in found.encodings.most_common()),
         f"  valid depth     {found.valid:.1%} of the pixels",
         "  depth in metres " + "  ".join(f"{name} {value:.2f}" for name, value in found.depth_m.items()),
         *(

@@ -16,7 +16,7 @@ MIXED_KINDS = tuple(f"{kind}{PLUS_ROOMS}" for kind in ("nyu", "csv", "folder")) 
 SPLITS = ("train", "val", "test")
 
 ROOMS = {"train": 560, "val": 32, "test": 40}
-"""How many rooms each split has: two cores render, train five epochs and score in five minutes."""
+"""How many rooms each split has: two cores render, train five epochs and score in five to ten minutes."""
 
 INGREDIENTS = ("clutter", "film", "furniture", "gaze", "lamps", "patterns", "round")
 """What `--without` can leave out of the rooms, see `src.rooms.ablation`."""

@@ -143,9 +143,6 @@ class Pairs(Protocol):
 
     def __getitem__(self, index: int) -> Frame: ...
 
-    def encoding(self, index: int) -> str:
-        """Describe how the depth of one frame is stored."""
-
 
 class Batch(NamedTuple):
     """A batch of photos and their depth.

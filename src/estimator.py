@@ -28,8 +28,8 @@ class DepthEstimator:
         estimator = DepthEstimator()            # the weights that ship, or DepthEstimator("best.pt"), ("best.onnx")
         depth_m = estimator("photo.jpg")        # (H, W) float32, metres
 
-    Each photo is resized to the training camera's pixels per degree. Its angle of view is `fov_deg`, else from EXIF,
-    else the training camera's (63 degrees along the longer side); depth is as accurate as that angle.
+    Each photo is resized by its focal length, see `src.data.frame.place`. Its angle of view is `fov_deg`, else from
+    EXIF, else the training camera's (63 degrees along the longer side); depth is as accurate as that angle.
     A network of `--target relative` predicts no scale: `scale_m` is where each photo's farthest point is put.
     Threads may share an estimator.
 

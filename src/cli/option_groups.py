@@ -47,11 +47,12 @@ def add_data_options(parser: Parser, *, trains: bool, mixes: bool = False) -> No
     kind = "auto" if trains else None
     help_ = "your own pairs in a csv or folder, or auto: NYU if it is found, else rooms"
     help_ += "; +rooms trains on generated rooms as well" * mixes
-    add("--data", choices=KINDS + MIXED_KINDS * mixes, default=kind, help=help_)
+    its_own = "" if trains else "; default: the checkpoint's"
+    add("--data", choices=KINDS + MIXED_KINDS * mixes, default=kind, help=help_ + its_own)
     add("--data-dir", type=Path, metavar="PATH", help="what contains NYU, the csv file, or images/ and depth/")
     add("--depth-scale", type=POSITIVE, metavar="UNITS", help="own pairs: how many stored units are a metre")
     add_fov_option(parser)
-    help_ = "share of the training frames, in whole scenes, held out"
+    help_ = f"share of the training frames, in whole scenes, held out{its_own}"
     add("--validation", type=SHARE, default=0.1 if trains else None, metavar="SHARE", help=help_)
     if trains:
         add("--rooms", type=COUNT, default=ROOMS["train"], metavar="N", help="rooms: how many to generate for training")
@@ -70,7 +71,8 @@ def add_machine_options(parser: Parser, *, amp: str = "off") -> None:
     """Add the device and the precision: float32 by default for what only predicts or evaluates."""
     add = parser.add_argument_group("machine").add_argument
     add("--device", choices=DEVICES, default="auto", help="where to compute")
-    add("--amp", choices=AMP, default=amp, help="mixed precision; auto: on CUDA bf16, else fp16, off elsewhere")
+    help_ = "mixed precision; auto: on CUDA bf16 or fp16, as the GPU has it, off elsewhere"
+    add("--amp", choices=AMP, default=amp, help=help_)
 
 
 def add_cache_options(parser: Parser) -> None:
@@ -90,7 +92,7 @@ def add_checkpoint_argument(parser: Parser) -> None:
 
 def add_weights_option(parser: Parser) -> None:
     """Add which of a checkpoint's weights to use."""
-    help_ = "trained weights, their moving average, or SWA; default: the best in validation"
+    help_ = "trained weights, their moving average, or SWA; default: the average, or SWA where it validated better"
     parser.add_argument("--weights", choices=WEIGHTS, help=help_)
 
 

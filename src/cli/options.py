@@ -64,10 +64,11 @@ def training_parser(description: str | None) -> Parser:
     add("--encoder", default=EMBEDDED_ENCODER, metavar="NAME", help="any EfficientNet of timm")
     add("--pretrained", action=SWITCH, default=True, help="start the encoder from ImageNet weights")
     add("--init", type=Path, metavar="PATH", help="start from the weights of this checkpoint")
-    add("--keep-norms", action=SWITCH, default=False, help="keep ImageNet's batch norm statistics in the encoder")
+    add("--keep-norms", action=SWITCH, default=False, help="keep the encoder's batch norm statistics as they start")
     add("--freeze", type=INDEX, default=0, metavar="N", help="keep the encoder's stem and first N stages as they are")
     add("--target", choices=TARGETS, default="metric", help="depth / --max-depth, or / the image's own maximum")
-    add("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help="the depth in metres that is 1")
+    help_ = "metres that are 1 under the metric target; farther depth is invalid"
+    add("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help=help_)
     add("--output", choices=OUTPUTS, default="relu6", help="activation of the output")
     parser.refuse_idle("pretrained", lambda typed: "with --init" if typed.init else None)
 
@@ -83,7 +84,7 @@ def training_parser(description: str | None) -> Parser:
     help_ = f"stop after N epochs in which the validation loss did not fall by {LEAST_CHANGE:g}; 0: never"
     add("--patience", type=INDEX, default=0, metavar="N", help=help_)
     add("--lr", type=POSITIVE, default=2e-3, help="peak learning rate")
-    add("--encoder-lr-scale", type=POSITIVE, default=1.0, metavar="X", help="factor on it for the encoder")
+    add("--encoder-lr-scale", type=POSITIVE, default=1.0, metavar="X", help="the encoder's rate, as a multiple of --lr")
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate after the warm-up")
     add("--warmup", type=SHARE, default=0.1, metavar="SHARE", help="share of the steps in which the rate rises")
     add("--loss", choices=LOSSES, default="mse", help="mixed: logarithmic, absolute and gradient error")
@@ -132,7 +133,8 @@ def parse_evaluation(description: str | None, words: Words = None) -> Namespace:
     help_ = "write predictions and truth as 16-bit PNG in millimetres, as bts's eval_with_pngs.py reads them"
     add("--save-png", type=Path, metavar="DIR", help=help_)
     add("--json", type=Path, metavar="PATH", help="also write the result there")
-    add("--out", type=Path, metavar="DIR", help="folder of the files; default: the checkpoint's, or limit-N in it")
+    help_ = "folder of the files; default: the checkpoint's, or runs/shipped; with --limit N, limit-N in it"
+    add("--out", type=Path, metavar="DIR", help=help_)
     return parser.parse_args(words)
 
 
@@ -202,7 +204,7 @@ def parse_page(description: str | None, words: Words = None) -> Namespace:
 def parse_sweep(description: str | None, words: Words = None) -> Namespace:
     """Parse sweep.py's options."""
     parser = Parser(description)
-    add_data_options(parser, trains=True, mixes=True)
+    add_data_options(parser, trains=True)
     add_cache_options(parser)
     add_machine_options(parser, amp="auto")
     add = parser.add_argument_group("sweep").add_argument
@@ -260,7 +262,6 @@ def parse_inspection(description: str | None, words: Words = None) -> Namespace:
     parser.add_argument("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help="farther depth is invalid")
     help_ = "the contact sheet; the augmentation is drawn beside it, in a file that ends in -augmentation.png"
     parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help=help_)
-    parser.add_argument("--all-scenes", action="store_true", help="list every scene, not only the largest")
     return parser.parse_args(words)
 
 

@@ -18,6 +18,13 @@ Reason = Callable[[argparse.Namespace], str | None]
 """Why an option has no effect beside the others, such as "without --augment"; None where it has one."""
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Show each default, unless there is none or the option's own help describes it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, []) else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with one-line errors that also reads presets.
 
@@ -26,8 +33,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str | None) -> None:
-        formatter = argparse.ArgumentDefaultsHelpFormatter
-        super().__init__(description=(description or "").split("\n")[0], allow_abbrev=False, formatter_class=formatter)
+        super().__init__(description=(description or "").split("\n")[0], allow_abbrev=False, formatter_class=Help)
         self._idle: dict[str, Reason] = {}
 
     def error(self, message: str) -> NoReturn:
@@ -41,9 +47,9 @@ class Parser(argparse.ArgumentParser):
         before = self._idle.get(name)
         self._idle[name] = (lambda options: before(options) or reason(options)) if before else reason
 
-    def peek(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    def peek(self) -> argparse.Namespace:
         """Parse the command line alone, before its preset or its resumed run is read."""
-        return super().parse_args(argv)
+        return super().parse_args()
 
     def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
         """Parse defaults < command line."""

@@ -136,8 +136,8 @@ def choose_data(kind: str = "auto", folder: Path | None = None, **settings: Any)
 def find_data(kind: str, folder: Path | None) -> tuple[str, Path | None, str]:
     """Find the data of `--data` and `--data-dir`: their kind, where they are, and why they were chosen.
 
-    `auto` takes a csv if the folder is a file, else the folder if it has images/ and depth/, else NYU if it is found,
-    else rooms; any other kind is taken or refused.
+    `auto` takes what the folder holds: a csv, images/ and depth/, or NYU; without a folder NYU if it is found, else
+    rooms. Any other kind is taken or refused.
 
     **Raises**: UserError when the data that were asked for are not there.
     """

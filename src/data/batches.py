@@ -99,9 +99,6 @@ class ValidationBatches:
         self.packed, self.device, self.workers = packed, device, workers
         self._plan = list(BatchSampler(SequentialSampler(packed), batch_size, drop_last=False))[rank::world_size]
 
-    def __len__(self) -> int:
-        return len(self._plan)
-
     def __iter__(self) -> Iterator[Batch]:
         for batch in _load(self.packed, self._plan, self.device, self.workers):
             yield batch._replace(image=batch.image.float() / 255)

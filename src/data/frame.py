@@ -19,7 +19,7 @@ SIDES_PX = (96, 448)
 """Smallest and largest side of an input. Below half or above twice the training size, the scale is lost."""
 
 TOWARDS_TRAINING_SIZE = 0.3
-"""The share, in logarithms, of a frame's difference from the training size that its input does not keep.
+"""How far an input's size is moved from that at the training camera's pixels per degree, 0, to the training size, 1.
 
 At the training camera's pixels per degree, a narrow view is a small input, without the context that the network was
 trained with; at the training size, its objects are large. 0 against 0.3: on 83 NYU frames of held-out scenes cropped to
@@ -48,7 +48,8 @@ class Placement(NamedTuple):
 def place(camera: Intrinsics, size_px: tuple[int, int] | None = None) -> Placement:
     """Choose the size at which a frame's focal length is near that of the training camera, NYU's at 224x224.
 
-    The sides are multiples of 32 within `SIDES_PX`; `scale` corrects for the rest. For a batch of one `size_px`
+    The sides are multiples of 32 within `SIDES_PX`, the shorter one of a frame longer than 14:3 below; `scale`
+    corrects for the rest. For a batch of one `size_px`
     (width, height), the frame is cropped to that aspect around its centre, and enlarged where it is smaller.
 
     **Source**: Yin et al. 2023, Metric3D, arXiv 2307.10984, section 3.1 (one canonical camera).

@@ -73,11 +73,6 @@ class ListedPairs:
     def __getitem__(self, index: int) -> Frame:
         return self._read(self.rows[index])[0]
 
-    def encoding(self, index: int) -> str:
-        """Describe how the depth of one frame is stored."""
-        row = self.rows[index]
-        return self._describe(row, read_depth(self._locate(row.depth))[1])
-
     def _describe(self, row: Row, bits: int) -> str:
         """Describe an encoding. **Raises**: UserError for one without a unit."""
         if bits not in self.units_per_m:
@@ -187,7 +182,7 @@ class ListedPairs:
             raise errors[-1]
         if not sample:
             return [], ""
-        cameras, (bits, *_), origins, measured, valid, full_scale = zip(*sample, strict=True)
+        cameras, (bits, *others), origins, measured, valid, full_scale = zip(*sample, strict=True)
         if len(sample) >= 4 and all(full_scale):
             raise UserError(
                 f"{self.root}: got depth that was normalised per image (the {len(sample)} checked files all reach "
@@ -195,6 +190,7 @@ class ListedPairs:
                 "and 0 where it is farther than the file can store."
             )
         depth = self._describe_depth(bits, np.concatenate(measured), float(np.mean(valid)))
+        depth += "".join(f"; also {self._describe(self.rows[0], other)}" for other in sorted({*others} - {bits}))
         angle = np.median([camera.fov_deg for camera in cameras])
         origin = "NYU's" if self.camera else " or ".join(sorted(set(origins)))
         return list(cameras), f"{depth}; camera of {angle:.0f} degrees along the longer side ({origin})"
@@ -234,10 +230,6 @@ class Subset:
     def __getitem__(self, index: int) -> Frame:
         return self.pairs[self.rows[index]]
 
-    def encoding(self, index: int) -> str:
-        """Describe how the depth of one frame is stored."""
-        return self.pairs.encoding(self.rows[index])
-
 
 class Concatenation:
     """The frames of several sources, one source after the other; the cameras are those of the first."""
@@ -258,11 +250,6 @@ class Concatenation:
     def __getitem__(self, index: int) -> Frame:
         part, row = self._places[index]
         return part[row]
-
-    def encoding(self, index: int) -> str:
-        """Describe how the depth of one frame is stored."""
-        part, row = self._places[index]
-        return part.encoding(row)
 
 
 def sample_frames(pairs: Pairs, count: int) -> Iterator[tuple[str, Frame]]:

@@ -1,4 +1,4 @@
-"""Statistics of a data set: how many frames, how encoded, how deep, and what is wrong with them."""
+"""Statistics of a data set: how many frames, how deep, and what is wrong with them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.conventions import Pairs, UserError
-from src.data.camera_pose import estimate_pose
+from src.data.camera_height import estimate_height
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 PIXELS_PER_FRAME = 1000
@@ -25,7 +25,6 @@ class Survey:
 
     frames: int = 0
     scenes: Counter[str] = field(default_factory=Counter)
-    encodings: Counter[str] = field(default_factory=Counter)
     sizes_px: Counter[tuple[int, int]] = field(default_factory=Counter)  # (width, height)
     valid: float = 0.0  # share of valid pixels
     depth_m: dict[str, float] = field(default_factory=dict)
@@ -42,13 +41,12 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
     totals, counts = np.zeros((2, GRID * GRID))
     for index in progress(range(len(pairs))):
         try:
-            frame, encoding = pairs[index], pairs.encoding(index)
+            frame = pairs[index]
         except UserError as error:
             result.problems.append(str(error))
             continue
         result.frames += 1
         result.scenes[pairs.scenes[index]] += 1
-        result.encodings[encoding] += 1
         height, width = frame.valid.shape
         result.sizes_px[width, height] += 1
         valid_m = frame.depth_m[frame.valid]
@@ -58,8 +56,8 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
         cells = (np.arange(height) * GRID // height)[:, None] * GRID + np.arange(width) * GRID // width
         totals += np.bincount(cells[frame.valid], valid_m, GRID * GRID)
         counts += np.bincount(cells[frame.valid], minlength=GRID * GRID)
-        if pose := estimate_pose(frame.depth_m, frame.valid, frame.camera):
-            result.heights_m.append(pose.height_m)
+        if height_m := estimate_height(frame.depth_m, frame.valid, frame.camera):
+            result.heights_m.append(height_m)
         depths.append(valid_m[:: max(1, len(valid_m) // PIXELS_PER_FRAME)])
     with np.errstate(invalid="ignore"):
         result.mean_map_m = (totals / counts).reshape(GRID, GRID)

@@ -37,7 +37,8 @@ class DepthNet(nn.Module):
 
     **Shape**: (B, 3, H, W) -> (B, 1, H/4, W/4); H and W multiples of 32, 224 in training.
     **Units**: RGB as uint8 in [0, 255] or float in [0, 1] -> depth in the range of the activation `output`, for ReLU6
-    [0, 6]; under the metric target, 1 is 10 m. A new network predicts about `mean` everywhere.
+    [0, 6]; under the metric target, 1 is the range of the training, 10 m by default. A new network predicts about
+    `mean` everywhere.
     **Raises**: ValueError when the sides are no multiples of 32.
     """
 

@@ -19,7 +19,7 @@ class Encoder(nn.Module):
     """Turn a photo into three feature levels, fine to coarse.
 
     The last stage is left out if the one before it has stride 32 too, as in B0 and lite0.
-    Normalisation is the one the weights were trained with: ImageNet's mean and deviation, or 0.5 and 0.5 (`tf_`).
+    Normalisation is the one the weights were trained with: ImageNet's mean and deviation, or 0.5 and 0.5, e.g. lite0.
 
     **Shape**: (B, 3, H, W) -> [(B, C8, H/8, W/8), (B, C16, H/16, W/16), (B, C32, H/32, W/32)].
     **Units**: RGB in [0, 1].

@@ -59,7 +59,7 @@ REASONS = {
 def save(path: Path, *, keep: Path | None = None, **content: Any) -> None:
     """Write a checkpoint whole or not at all; an earlier file of that name is renamed to `keep`.
 
-    `about` describes the network, `network` and `ema` are weights; `progress`, in `last.pt` only, is for resuming.
+    `about` describes the network; `network`, `ema` and `swa` are weights; `progress`, in `last.pt`, is for resuming.
 
     **Raises**: UserError when the disk is full or refuses; an earlier file of that name is then untouched.
     """
@@ -125,7 +125,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def choose_weights(content: Mapping[str, Any], name: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """Return the weights called `name`, by default those that training found best, and their name.
+    """Return the weights called `name`, by default those that its description names, and their name.
 
     **Raises**: UserError when the checkpoint holds none of that name.
     """

@@ -36,12 +36,12 @@ class State:
     epoch: int = 0  # finished epochs
     batch: int = 0  # finished batches of the next one
     sums: Tensor = field(default_factory=lambda: torch.zeros(len(MEASURES) + 3))  # loss, measures, gradient, count
-    skipped: int = 0  # steps skipped since their loss or gradient was not finite
+    skipped: int = 0  # steps whose loss or gradient was not finite
     streak: int = 0  # of those, the last ones in a row
     best: float = math.inf  # smallest validation error so far
     lowest: float = math.inf  # validation loss at its last fall by `LEAST_CHANGE`
     waited: int = 0  # epochs since then
-    patience: int = 0  # so many end the training; 0: none do
+    patience: int = 0  # epochs without such a fall that end the training; 0: any number is allowed
 
     @property
     def eval_network(self) -> nn.Module:
@@ -137,5 +137,5 @@ class State:
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"--resume: the checkpoint does not fit these options ({str(error).splitlines()[0][:100]}). "
-                "Resume with the options of the run; only --epochs and the data may change."
+                "Resume with the encoder, target, output and optimiser of the run."
             ) from None

@@ -157,8 +157,8 @@ def test_a_bad_frame_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:
     for index, message in ((1, r"1-depth\.png"), (2, "8-bit.*--depth-scale"), (3, "60x48 pixels, expected 64x48")):
         with pytest.raises(UserError, match=message):
             pairs[index]
-    with pytest.raises(UserError, match="--depth-scale"):
-        pairs.encoding(2)
+    assert "16-bit, 1000 units a metre: " in pairs.summary
+    assert "; also 8-bit, 25.5 units a metre" in listed(rows, tmp_path, {8: 25.5, 16: 1000}).summary
 
 
 def test_mistakes_of_all_files_are_errors_at_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from conftest import write_depth
 
 from src.conventions import NYU_INTRINSICS, Frame
-from src.data.camera_pose import estimate_pose
+from src.data.camera_height import estimate_height
 from src.data.nyu import open_nyu
 from src.data.survey import survey
 
@@ -26,11 +26,10 @@ def see_floor(height_m: float, pitch_deg: float = 0, roll_deg: float = 0, wall_m
 
 
 @pytest.mark.parametrize("pose", [(1.2, 12, 0), (1.5, 20, 3), (0.8, 10, -8), (2.0, 35, 5)])
-def test_the_pose_of_a_camera_is_read_off_the_floor(pose: tuple[float, float, float]) -> None:
+def test_the_height_of_a_camera_is_estimated_from_the_floor(pose: tuple[float, float, float]) -> None:
     depth_m = see_floor(*pose)
-    np.testing.assert_allclose(estimate_pose(depth_m, VALID), pose, atol=0.2)
-    assert estimate_pose(depth_m, VALID).height_m == pytest.approx(pose[0], abs=0.01)
-    assert estimate_pose(np.full(SIZE, np.nan), ~VALID) is estimate_pose(np.full(SIZE, 2.0), VALID) is None
+    assert estimate_height(depth_m, VALID) == pytest.approx(pose[0], abs=0.01)
+    assert estimate_height(np.full(SIZE, np.nan), ~VALID) is estimate_height(np.full(SIZE, 2.0), VALID) is None
     frame = Frame(np.zeros((*SIZE, 3), np.uint8), np.float32(depth_m), VALID, NYU_INTRINSICS)
     assert survey(Listed([frame])).heights_m == pytest.approx([pose[0]], abs=0.05)
 
@@ -39,15 +38,13 @@ def test_the_pose_of_a_camera_is_read_off_the_floor(pose: tuple[float, float, fl
 def test_a_table_is_no_floor(first_row: int, height_m: float | None) -> None:
     depth_m = see_floor(1.2, 20)
     depth_m[first_row:] *= 0.6
-    pose = estimate_pose(depth_m, VALID)
-    assert (pose and pose.height_m) == (height_m and pytest.approx(height_m, abs=0.01))
+    assert estimate_height(depth_m, VALID) == (height_m and pytest.approx(height_m, abs=0.01))
 
 
-def test_counts_encodings_and_metres(nyu_folder: Path) -> None:
+def test_counts_sizes_and_metres(nyu_folder: Path) -> None:
     found = survey(open_nyu(nyu_folder / "nyu_data", "train", validation=0.1))
     assert found.frames == 15
     assert set(found.scenes.values()) == {3}
-    assert found.encodings == {"8-bit, 25.5 units a metre": 15}
     assert found.sizes_px == {(128, 96): 15}
     assert found.valid == pytest.approx((96 - 10) * (128 - 13) / (96 * 128))
     assert 1 <= found.depth_m["min"] < found.depth_m["p50"] < found.depth_m["max"] <= 6
@@ -58,9 +55,6 @@ class Listed(list[Frame]):
     """A frame from memory."""
 
     names = scenes = ("0",)
-
-    def encoding(self, index: int) -> str:
-        return "none"
 
 
 def test_the_mean_map_has_its_top_row_first_and_omits_invalid_pixels() -> None:

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import itertools
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -230,13 +231,13 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("damage", [*DAMAGED, "missing"])
-@pytest.mark.parametrize("has_checksum", [True, False])
+@pytest.mark.parametrize(
+    ("damage", "has_checksum"),
+    [("flipped bit", True), *itertools.product([*list(DAMAGED)[1:], "missing"], (True, False))],
+)
 def test_damaged_exports_are_refused(exported: Path, damage: str, has_checksum: bool) -> None:
     if not has_checksum:
         checksum_of(exported).unlink()
-        if damage == "flipped bit":  # which the checksum alone notices
-            return
     if damage == "missing":
         exported.unlink()
     else:

@@ -1,9 +1,7 @@
-"""The pose of a depth camera, estimated from one frame: height above the floor, pitch and roll.
+"""The height of a depth camera above the floor, estimated from one frame.
 
-A network learns from this height to read metres off the floor, so training frames should share that of the photos.
+A network learns from this height to estimate metres, so training frames should share that of the photos.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +22,12 @@ FLOOR_SHARE = 0.04
 BELOW_SHARE = 0.02  # a floor is level, has at least the first share of all points, and less than the second below it
 
 
-class CameraPose(NamedTuple):
-    """Metres above the floor; pitch downwards and roll clockwise in degrees."""
-
-    height_m: float
-    pitch_deg: float
-    roll_deg: float
-
-
-def estimate_pose(
+def estimate_height(
     depth_m: NDArray[np.floating], valid: NDArray[np.bool_], camera: Intrinsics = NYU_INTRINSICS
-) -> CameraPose | None:
-    """Estimate the pose from a depth map; None where no floor is seen. `camera` may be of another size than the map.
+) -> float | None:
+    """Estimate metres above the floor from a depth map; None where no floor is seen.
 
-    **Shape**: depth_m and valid (H, W).
+    **Shape**: depth_m and valid (H, W); `camera` may be of another size.
     """
     normals, points = _surface(depth_m, valid, camera)
     if points.shape[1] < LEAST_POINTS:
@@ -55,10 +45,7 @@ def estimate_pose(
         peak -= 1
     middle = (edges[peak] + edges[peak + 1]) / 2
     height_m = float(np.median(level_m[np.abs(level_m - middle) < 0.1]))
-    if (below_m > height_m + 0.12).mean() > BELOW_SHARE:
-        return None
-    x, y, z = down
-    return CameraPose(height_m, float(np.degrees(np.arctan2(z, np.hypot(x, y)))), float(np.degrees(np.arctan2(x, y))))
+    return None if (below_m > height_m + 0.12).mean() > BELOW_SHARE else height_m
 
 
 def _surface(depth_m: NDArray[np.floating], valid: NDArray[np.bool_], camera: Intrinsics) -> tuple[Numbers, Numbers]:
