@@ -23,7 +23,7 @@ from typing import Any
 from tqdm import tqdm
 
 from src.benchmarks import time_to
-from src.benchmarks.inference import measure_inference, median_ratio
+from src.benchmarks.inference import measure_inference, median_of_ratios
 from src.benchmarks.reading import measure_reading
 from src.benchmarks.training import OUR_BATCH, rooms_per_s, time_original_recipe, time_our_loop
 from src.cli.parsing import as_preset, as_tokens
@@ -36,7 +36,8 @@ def main() -> None:
     options = parse_benchmark(__doc__)
     device = "cpu" if options.what in ("infer", "rooms") else "auto"
     precision = choose_precision(device, "auto")  # a GPU that cannot be used is named here, not by each measurement
-    kinds = {"infer": infer, "train": train, "data": read, "time-to": time_quality, "rooms": render}
+    kinds = {"infer": compare_inference, "train": compare_training, "data": compare_reading}
+    kinds |= {"time-to": time_quality, "rooms": time_rooms}
     rows = kinds[options.what](options)
     machine = describe_machine(precision.device, precision.name, 1)
     print_table(rows)
@@ -46,7 +47,7 @@ def main() -> None:
             unfinished.write_text(json.dumps({"machine": machine, "rounds": options.rounds, "rows": rows}, indent=1))
 
 
-def infer(options: Namespace) -> list[dict[str, Any]]:
+def compare_inference(options: Namespace) -> list[dict[str, Any]]:
     """Measure this network and its peers on the CPU, random weights, 224x224."""
     rows = []
     for cost in measure_inference(options.rounds, options.threads):
@@ -61,7 +62,7 @@ def infer(options: Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def train(options: Namespace) -> list[dict[str, Any]]:
+def compare_training(options: Namespace) -> list[dict[str, Any]]:
     """Measure this loop and the original's recipe alternately, each in a process of its own."""
     loops = {"ours": time_our_loop, "original's recipe": time_original_recipe}
     rates: dict[str, list[float]] = {name: [] for name in loops}
@@ -74,13 +75,13 @@ def train(options: Namespace) -> list[dict[str, Any]]:
         {
             "loop": name,
             "images/s": ", ".join(f"{rate:.2f}" for rate in values),
-            "ratio": round(median_ratio(values, base), 2),
+            "ratio": round(median_of_ratios(values, base), 2),
         }
         for name, values in rates.items()
     ]
 
 
-def read(options: Namespace) -> list[dict[str, Any]]:
+def compare_reading(options: Namespace) -> list[dict[str, Any]]:
     """Measure how fast frames are decoded, or read from the cache, and what share of a training step that is."""
     step_s = OUR_BATCH / time_our_loop(options.steps)
     readings = measure_reading(options.rounds, options.rows)
@@ -89,7 +90,7 @@ def read(options: Namespace) -> list[dict[str, Any]]:
     for reading in readings:
         rate = statistics.median(reading.pairs_per_s)
         row = {"reader": reading.reader, "rows": reading.length, "pairs/s": round(rate)}
-        row["ratio"] = round(median_ratio(reading.pairs_per_s, decoded[reading.length]), 1)
+        row["ratio"] = round(median_of_ratios(reading.pairs_per_s, decoded[reading.length]), 1)
         row["share of a step"] = f"{OUR_BATCH / rate / step_s:.1%}"
         rows.append(row | {"start, s": round(reading.start_s, 2), "memory MB": round(reading.memory_mb, 1)})
     return rows
@@ -114,7 +115,7 @@ def time_quality(options: Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def render(options: Namespace) -> list[dict[str, Any]]:
+def time_rooms(options: Namespace) -> list[dict[str, Any]]:
     """Measure how many rooms of 224x224 one core renders."""
     return [{"rooms/s of one core": round(rooms_per_s(), 1)} for _ in range(options.rounds)]
 

@@ -73,7 +73,7 @@ def average_networks(trained: DepthEstimator, others: Sequence[DepthEstimator]) 
         if not isinstance(other.network, DepthNet):
             raise UserError(f"--average {other.name}: got an exported graph, expected weights.")
     every = [trained, *others]
-    trained.network.load_state_dict(checkpoint.average([estimator.network.state_dict() for estimator in every]))
+    trained.network.load_state_dict(checkpoint.average_weights([estimator.network.state_dict() for estimator in every]))
     frames = dict.fromkeys(estimator.about.get("frames", "") for estimator in every)
     return {
         "averaged_seeds": [estimator.about["options"].get("seed") for estimator in every],

@@ -101,8 +101,8 @@ class DepthEstimator:
         scale_m = np.float32(self.scale_m or 1)
         is_batch = isinstance(photo, list | tuple) or (isinstance(photo, np.ndarray) and photo.ndim == 4)
         if not is_batch:
-            return self.estimate(read(cast(Picture, photo), fov_deg), size_px) * scale_m
-        photos = [read(picture, fov_deg) for picture in cast(Sequence[Picture], photo)]
+            return self.estimate(read_picture(cast(Picture, photo), fov_deg), size_px) * scale_m
+        photos = [read_picture(picture, fov_deg) for picture in cast(Sequence[Picture], photo)]
         sizes = {member.image.shape[:2] for member in photos}
         if not photos or (size_px is None and len(sizes) > 1):
             raise UserError(f"got {len(photos)} photos of {len(sizes)} sizes, expected one size. Set size_px.")
@@ -110,7 +110,7 @@ class DepthEstimator:
 
     def intrinsics(self, photo: Picture, *, fov_deg: float | None = None) -> Intrinsics:
         """Return the camera assumed for a photo, e.g. for `Intrinsics.unproject`."""
-        return read(photo, fov_deg).camera
+        return read_picture(photo, fov_deg).camera
 
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Estimate one photo's depth in `unit`, without `scale_m`: (H, W), or of `size_px`; never below 0."""
@@ -124,7 +124,7 @@ class DepthEstimator:
         return enlarge_depth(depth * np.float32(factor), width_px, height_px)
 
 
-def read(photo: Picture, fov_deg: float | None = None) -> Photo:
+def read_picture(photo: Picture, fov_deg: float | None = None) -> Photo:
     """Read a photo and its camera from any `Picture`.
 
     **Raises**: UserError for other types and shapes.

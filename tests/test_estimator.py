@@ -14,7 +14,7 @@ from src.conventions import NYU_INTRINSICS, UserError
 from src.data.batches import make_sample
 from src.data.csv_rows import Row
 from src.data.listing import ListedPairs
-from src.estimator import DepthEstimator, read
+from src.estimator import DepthEstimator, read_picture
 from src.network.depthnet import ACTIVATIONS
 
 
@@ -102,7 +102,7 @@ def test_a_relative_network_predicts_metres_only_at_a_given_scale(relative_check
             DepthEstimator(relative_checkpoint, scale_m=scale_m, device="cpu")(PHOTO)
     relative = DepthEstimator(relative_checkpoint, scale_m=20, device="cpu")
     assert (relative.unit_m, relative.unit) == (None, "of the farthest")  # as it is scored and written to files
-    shares = relative.estimate(read(PHOTO))
+    shares = relative.estimate(read_picture(PHOTO))
     assert 0.9 < shares.max() <= 1
     for depth_m in (relative(PHOTO), relative([PHOTO])[0]):
         np.testing.assert_allclose(depth_m, 20 * shares, rtol=1e-6)

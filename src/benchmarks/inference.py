@@ -20,7 +20,7 @@ from src.benchmarks.peers import PEERS
 from src.conventions import IMAGE_SIZE_PX
 from src.network import DepthNet, summarize
 from src.network.depthnet import Part
-from src.network.onnx_export import to_int8, to_onnx, trace, write_model
+from src.network.onnx_export import to_graph, to_int8, to_onnx, write_model
 
 OURS, BASE = "ours", "FastDepth"
 BATCH = 8  # photos at once, for the throughput
@@ -76,6 +76,7 @@ def measure_inference(rounds: int, threads: Sequence[int]) -> list[Cost]:
     with tempfile.TemporaryDirectory() as folder:
         networks = export_all(ours, Path(folder))  # ours in float32 is the first
         times = {count: time_all(networks, ours, count, rounds) for count in threads}
+        base = {count: times[count][BASE, "float32"] for count in threads}
         costs = []
         by_form = {(network.name, network.form): network for network in networks}
         for key in times[threads[0]]:
@@ -84,7 +85,7 @@ def measure_inference(rounds: int, threads: Sequence[int]) -> list[Cost]:
                 Cost(
                     *key,
                     latency_ms={count: 1e3 * statistics.median(times[count][key]) for count in threads},
-                    ratio={count: median_ratio(times[count][key], times[count][BASE, "float32"]) for count in threads},
+                    ratio={count: median_of_ratios(times[count][key], base[count]) for count in threads},
                     photos_per_s=throughput(network.batch_file, max(threads)) if network else float("nan"),
                     memory_mb=memory_mb(network.file) if network else float("nan"),
                     file_mb=network.file.stat().st_size / 1e6 if network else float("nan"),
@@ -120,7 +121,7 @@ def export_all(ours: DepthNet, folder: Path) -> list[Network]:
         randomise_norms(peer)
         single, batch = (folder / f"{len(networks)}-{count}.onnx" for count in (1, BATCH))
         for file, count in ((single, 1), (batch, BATCH)):
-            write_model(trace(peer, torch.zeros(count, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX)), file, {})
+            write_model(to_graph(peer, torch.zeros(count, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX)), file, {})
         networks.append(Network(name, "float32", summarize(peer)[-1], single, batch))
     return networks
 
@@ -182,7 +183,7 @@ def memory_mb(file: Path) -> float:
     return float(done.stdout)
 
 
-def median_ratio(values: Sequence[float], bases: Sequence[float]) -> float:
+def median_of_ratios(values: Sequence[float], bases: Sequence[float]) -> float:
     """Return the median of the ratios within each round."""
     return statistics.median(value / base for value, base in zip(values, bases, strict=True))
 

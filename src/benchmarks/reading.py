@@ -47,8 +47,8 @@ def measure_reading(rounds: int, lengths: Sequence[int]) -> list[Reading]:
         packed = pack(open_files(rows, folder), folder, TRAINING_SIZES, max_depth_m=MAX_DEPTH_M)
         readers: dict[tuple[str, int], Reader] = {}
         for length in lengths:
-            readers["Pillow", length] = partial(decode, [rows[index % FILES] for index in range(length)], folder)
-            readers["packed", length] = partial(read, lengthen(packed, folder / f"{length}", length))
+            readers["Pillow", length] = partial(decode_files, [rows[index % FILES] for index in range(length)], folder)
+            readers["packed", length] = partial(read_pack, lengthen(packed, folder / f"{length}", length))
         started = {key: start(reader) for key, reader in readers.items()}
         rates = {key: list[float]() for key in readers}
         for _ in range(rounds):
@@ -75,7 +75,7 @@ def open_files(rows: Sequence[Row], folder: Path) -> ListedPairs:
     return ListedPairs(rows, folder, {16: UNITS_PER_M}, max_depth_m=MAX_DEPTH_M)
 
 
-def decode(rows: Sequence[Row], folder: Path) -> Iterator[Batch]:
+def decode_files(rows: Sequence[Row], folder: Path) -> Iterator[Batch]:
     """Yield batches of files that are decoded and resized each time."""
     pairs = open_files(rows, folder)
     frames = ResizedFrames(pairs, TRAINING_SIZES, (IMAGE_SIZE_PX, IMAGE_SIZE_PX), MAX_DEPTH_M)
@@ -87,7 +87,7 @@ def decode(rows: Sequence[Row], folder: Path) -> Iterator[Batch]:
         yield augment(batch, Augmentation(), aspect=aspects[0], generator=generator)
 
 
-def read(folder: Path) -> Iterator[Batch]:
+def read_pack(folder: Path) -> Iterator[Batch]:
     """Yield batches of a pack, as the training does."""
     return TrainingBatches(
         Packed(folder), BATCH, augmentation=Augmentation(), seed=0, device=torch.device("cpu")

@@ -14,7 +14,7 @@ from typing import Any
 
 from src.cli.network import known_folder
 from src.cli.parsing import ROOT, Parser, read_preset
-from src.cli.sources import count_trained
+from src.cli.sources import count_known
 from src.conventions import Pairs, UserError
 from src.training import distributed
 from src.training.checkpoint_manager import NEWEST, find_newest, load_newest
@@ -107,7 +107,7 @@ def restore(state: State, resumed: dict[str, Any], facts: dict[str, Any], held_o
     """
     state.restore(resumed)
     about = resumed["about"]
-    if held_out and (count := count_trained(about, held_out)):
+    if held_out and (count := count_known(about, held_out)):
         raise UserError(
             f"--resume: {count} of the {len(held_out)} frames held out now were trained on. "
             "Restore the list of frames and --validation, or start a new run."

@@ -63,14 +63,12 @@ class Data:
         """Tell whether a network, described by `about`, was trained on frames of this csv or folder."""
         if self.kind not in ("csv", "folder") or self.root is None:
             return False
-        return (
-            about["options"].get("data_dir") == str(self.root.resolve()) or count_trained(about, self.open("test")) > 0
-        )
+        return about["options"].get("data_dir") == str(self.root.resolve()) or count_known(about, self.open("test")) > 0
 
     def count_trained(self, about: Mapping[str, Any], split: str, pairs: Pairs) -> int:
         """Count the frames of a split that a network was trained on; all or none if its checkpoint does not tell."""
         if about.get("frames"):
-            return count_trained(about, pairs)
+            return count_known(about, pairs)
         trained = about["options"]
         is_kind = trained["data"].removesuffix(PLUS_ROOMS) == self.kind
         is_held_out_less = split == "val" and is_kind and trained.get("validation", 0) < self.validation
@@ -121,7 +119,7 @@ def join_keys(pairs: Pairs) -> str:
     return "".join(pairs.keys) if len(pairs.keys) <= MOST_KEYS else ""
 
 
-def count_trained(about: Mapping[str, Any], pairs: Pairs) -> int:
+def count_known(about: Mapping[str, Any], pairs: Pairs) -> int:
     """Count the frames that a network, described by `about`, was trained on; 0 where its checkpoint does not tell."""
     joined = about.get("frames", "")
     trained = {joined[start : start + KEY_DIGITS] for start in range(0, len(joined), KEY_DIGITS)}

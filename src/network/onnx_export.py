@@ -36,7 +36,7 @@ def to_onnx(network: DepthNet, *, unit: float, dynamic_batch: bool = False) -> M
     **Shape**: `image` (1, 3, 224, 224) uint8 -> `depth` (1, 1, 56, 56) float32; any batch if `dynamic_batch`.
     """
     image = torch.zeros(2 if dynamic_batch else 1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX, dtype=torch.uint8)
-    return trace(_OnBytes(network, unit), image, dynamic_batch=dynamic_batch)
+    return to_graph(_OnBytes(network, unit), image, dynamic_batch=dynamic_batch)
 
 
 def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8]]) -> ModelProto:
@@ -50,7 +50,7 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
     """
     with tempfile.TemporaryDirectory() as folder:
         single, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("single", "prepared", "quantised"))
-        onnx.save(trace(_OnCentredBytes(network, unit), _centre(images[0])), single)
+        onnx.save(to_graph(_OnCentredBytes(network, unit), _centre(images[0])), single)
         quant_pre_process(single, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
@@ -71,7 +71,7 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
     return model
 
 
-def trace(module: nn.Module, image: Tensor, *, dynamic_batch: bool = False) -> ModelProto:
+def to_graph(module: nn.Module, image: Tensor, *, dynamic_batch: bool = False) -> ModelProto:
     """Convert any module in evaluation mode as it is, for inputs like `image`."""
     file = io.BytesIO()
     with warnings.catch_warnings():

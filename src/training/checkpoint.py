@@ -136,7 +136,7 @@ def choose_weights(content: Mapping[str, Any], name: str | None = None) -> tuple
     return held[name], name
 
 
-def average(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def average_weights(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Average the weights and norm statistics of networks that were trained on from the same weights: a uniform soup.
 
     Each got another order and augmentation; their mean predicts about as well as the mean of their predictions.
