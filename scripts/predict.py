@@ -79,7 +79,7 @@ def predict_each(
         if reading is None:
             yield partial(predict_video, source, out, estimator, options)
         elif reading.exception():
-            yield reading.result  # which raises it
+            yield reading.result  # raises the exception
         else:
             photo = reading.result()
             yield pool.submit(write_results, source, photo, estimator.estimate(photo), out, estimator, options).result

@@ -85,7 +85,7 @@ def train_and_score(preset: Path, folder: Path, shared: dict[str, Any], result: 
     """
     own = read_preset(preset)
     if own.get("swa"):
-        shared = {key: value for key, value in shared.items() if key != "patience"}  # which has no effect there
+        shared = {key: value for key, value in shared.items() if key != "patience"}  # SWA ignores it
     scored: dict[str, Any] | None = None
     try:
         if not (folder / result).exists():
@@ -114,7 +114,7 @@ def run_script(name: str, *arguments: object) -> None:
     process = subprocess.Popen([sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)])
     try:
         status = process.wait()
-    except KeyboardInterrupt:  # which the script got as well: it saves first
+    except KeyboardInterrupt:  # the script got it as well, and saves first
         process.wait()
         raise
     if status:

@@ -165,7 +165,7 @@ def estimate_one(network: nn.Module, precision: Precision, image: Tensor) -> Ten
 
 def average_depth(data: Data, split: str, limit: int | None, max_depth_m: float) -> MeanMap | None:
     """Average the depth of up to `MEAN_MAP_FRAMES` training frames, evenly spaced in the list; None without any."""
-    if split == "test" and data.last_split == "val":  # which has all rows: none is left to train on
+    if split == "test" and data.last_split == "val":  # the test split has all rows: none is left to train on
         return None
     try:
         training = data.open("train", limit)

@@ -112,7 +112,7 @@ def restore(state: State, resumed: dict[str, Any], facts: dict[str, Any], held_o
             f"--resume: {count} of the {len(held_out)} frames held out now were trained on. "
             "Restore the list of frames and --validation, or start a new run."
         )
-    if about.get("held_out", facts["held_out"]) == facts["held_out"]:  # which earlier versions did not record
+    if about.get("held_out", facts["held_out"]) == facts["held_out"]:  # not recorded before
         facts |= {key: about[key] for key in ("weights", "validation")}
     elif state.epoch:
         print("other frames are held out now: the best epoch is chosen from the next ones")

@@ -53,7 +53,7 @@ def make_network(options: Namespace, resumed: dict[str, Any] | None) -> DepthNet
     **Raises**: UserError when that checkpoint has another encoder or output.
     """
     torch.manual_seed(options.seed)
-    with distributed.first_on_its_machine():  # which may download the encoder's weights
+    with distributed.first_on_its_machine():  # the encoder's weights may be downloaded
         if resumed:
             network = rebuild(resumed["about"], resumed["network"])
         elif options.init is None:

@@ -114,7 +114,7 @@ def pack(
 ) -> Packed:
     """Decode all frames into the cache, or open the pack of an earlier run; `progress` wraps the iteration.
 
-    Frames are placed for an input of `size_px`, by default the size that suits most of them. A pack appears whole or
+    Frames are placed for an input of `size_px`, by default the median of the frames' own. A pack appears whole or
     not at all.
 
     **Raises**: UserError for too many bad frames, and when the cache cannot hold the pack; `UnsafePath`.

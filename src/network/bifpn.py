@@ -76,8 +76,8 @@ class BiFPN(nn.Module):
 
     **Shape**: [(B, C8, H/8, W/8), (B, C16, H/16, W/16), (B, C32, H/32, W/32)] -> (B, out_channels, H/4, W/4).
     **Source**: Tan, Pang, Le 2020, arXiv 1911.09070.
-    **Differs**: three levels instead of five, and one convolution per level where the paper's code has a second one
-    for the bottom-up path.
+    **Differs**: three levels instead of five, and one lateral convolution per level where the paper's code has a second
+    one for the bottom-up path.
     """
 
     def __init__(self, channels: Sequence[int], out_channels: int, *, width: int = 32, decoders: int = 3) -> None:

@@ -19,7 +19,7 @@ GAP_M = 0.005  # between furniture and walls, and between two pieces
 DEPTH_SHARE = 0.3, 0.9  # wanted median depth of a view, as a share of the room's mean side
 FURNITURE_SHARE = 0.45, 1.0  # wanted share of a view that furniture fills
 CLOSE_M = 0.7  # at most a tenth of a view should be nearer than this
-TARGET_HEIGHT_M = 0.2, 1.0  # height of the point that is looked at; the camera is tilted half of the way down to it
+TARGET_HEIGHT_M = 0.2, 1.0  # of the point that is looked at; the tilt is half of the way to it and 1 to 13 degrees
 PREVIEW = NYU_INTRINSICS.resized(16, 12)  # a camera with few rays, to judge a view by
 HEIGHT_M = 0.94, 1.38
 """Camera height; the middle is likelier. A network learns from it to read metres off the floor.

@@ -13,7 +13,7 @@ PLAIN, NOISE, WOOD, BOARDS, STRIPES, CHECKS, TILES, PRINT = range(8)
 
 LATTICE_SIDE = 256  # the noise repeats after this many cells; a power of two
 GROUT_SHARE = 0.04  # share of a tile's side, or of a board's width, that its seam takes
-MEAN_WEIGHT = 0.4  # what every pattern but the print fades to with distance
+MEAN_WEIGHT = 0.4  # what every pattern but plain and print fades to with distance
 
 
 class Mipmap(NamedTuple):
