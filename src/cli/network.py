@@ -46,7 +46,7 @@ def put_in_metres(
         return depth, ""
     truths_m = None if truth_m is None or estimator.scale_m else float(truth_m.max())  # 0 without a measured pixel
     far_m = truths_m or estimator.scale_m or MAX_DEPTH_M
-    words = f"the truth's {far_m:.4g} m" if truths_m else f"{far_m:.4g} m by --scale-m"
+    words = f"the truth's {far_m:.4g} m" if truths_m else f"{far_m:.4g} m (--scale-m)"
     return depth * np.float32(far_m), f"farthest point put at {words}"
 
 

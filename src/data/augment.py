@@ -52,9 +52,9 @@ def augment(
     is multiplied by s. A batch that holds frames `first` to `first` + B of a larger one of `count` is transformed as
     that one would be.
 
-    **Shape**: image (B, 3, S, S) uint8, depth and mask (B, 1, S/k, S/k) ->
+    **Shape**: image (B, 3, H, W) uint8, depth and mask (B, 1, H/k, W/k) ->
     image (B, 3, h, w) in [0, 1], depth and mask (B, 1, h/4, w/4).
-    **Units**: metres; `aspect` is width / height of the frames before they were resized to squares.
+    **Units**: metres; `aspect` is width / height of the frames before they were resized.
     """
     size, device = len(batch.image), batch.image.device
     draws = draw(count or size, augmentation, aspect=aspect, generator=generator)

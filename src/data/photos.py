@@ -30,7 +30,7 @@ DIAGONAL_MM = math.hypot(36, 24)
 
 
 class Photo(NamedTuple):
-    """A photo, its camera, and the origin of the focal length: `--fov`, `EXIF`, `csv` or `assumed`.
+    """A photo, its camera, and the origin of the focal length: `--fov`, `EXIF`, `csv`, `data` or `assumed`.
 
     **Shape**: image (H, W, 3) uint8.
     """

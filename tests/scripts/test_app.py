@@ -143,7 +143,7 @@ def test_a_relative_network_is_shown_at_a_scale_that_is_said(
         [upload] = (event.fn for event in page.fns.values() if event.fn.__name__ == "show_upload")
         summary, depth, _ = upload(EXAMPLE)[3:]
         far_m = scale_m or 10
-        assert f"not measured: farthest point put at {far_m} m by --scale-m" in summary
+        assert f"not measured: farthest point put at {far_m} m (--scale-m)" in summary
         assert 0.9 * far_m < np.nanmax(depth.data[0].z) <= far_m
 
 

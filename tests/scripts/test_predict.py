@@ -86,7 +86,7 @@ def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(
         assert 0.9 < shares.max() <= 1
         assert np.asarray(Image.open(out / "x_depth.png")).max() == np.rint(shares.max() * 65535)
         if scale_m:
-            assert f"farthest point put at {scale_m} m by --scale-m" in done.stdout
+            assert f"farthest point put at {scale_m} m (--scale-m)" in done.stdout
             depths_m = -trimesh.load(out / "x_cloud.ply").vertices[:, 2]
             assert depths_m.max() == pytest.approx(scale_m * shares.max(), rel=0.1)  # edges are left out
             assert depths_m.min() == pytest.approx(scale_m * shares.min(), rel=0.1)

@@ -52,8 +52,8 @@ def stored_depth(values: dict[tuple[str, str, int], np.ndarray], name: str, step
     ("typed", "scale"),
     [
         (["--data", "nyu", "--limit", 1], "the truth's"),
-        (["--data", "nyu", "--limit", 1, "--scale-m", 3], "3 m by --scale-m"),
-        (["a.jpg"], "10 m by --scale-m"),
+        (["--data", "nyu", "--limit", 1, "--scale-m", 3], "3 m (--scale-m)"),
+        (["a.jpg"], "10 m (--scale-m)"),
     ],
 )
 def test_a_relative_network_is_shown_at_a_scale_that_is_said(
