@@ -28,6 +28,14 @@ MOST_PNG_M = 65.535
 """What a 16-bit PNG in millimetres can hold."""
 
 
+ANGLES = "3.2 to 179 degrees (not radians)"
+
+
+def is_angle(degrees: float) -> bool:
+    """Tell whether an angle of view is one of `ANGLES`; 3.14 and less are radians."""
+    return 3.2 <= degrees <= 179
+
+
 class UserError(Exception):
     """A mistake that the user can fix. The message says what was got, what was expected, what to do."""
 

@@ -17,6 +17,7 @@ from src.choices import (
     parse_max_bad,
 )
 from src.cli.parsing import Parser, checked, number
+from src.conventions import ANGLES, is_angle
 
 SWITCH = BooleanOptionalAction
 POSITIVE = number(float, lambda x: 0 < x < float("inf"), "a number above 0")
@@ -24,7 +25,7 @@ NOT_NEGATIVE = number(float, lambda x: 0 <= x < float("inf"), "a number from 0")
 SHARE = number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
 SIDE = number(float, lambda x: 0 < x <= 1, "a number above 0, at most 1")
 COUNT = number(int, lambda x: x > 0, "a whole number above 0")
-ANGLE = number(float, lambda x: 0 < x < 180, "an angle between 0 and 180")
+ANGLE = number(float, is_angle, f"an angle of {ANGLES}")
 INDEX = number(int, lambda x: x >= 0, "a whole number from 0")
 PORT = number(int, lambda x: 0 < x < 65535, "a port from 1 to 65534")
 

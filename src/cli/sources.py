@@ -9,7 +9,7 @@ from typing import Any
 
 from src.choices import PLUS_ROOMS, ROOMS, SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Pairs, UserError
-from src.data.csv_rows import Row, read_rows, split_by_scene
+from src.data.csv_rows import Row, read_splits, split_by_scene
 from src.data.folder_rows import is_paired_folder, read_folder
 from src.data.listing import KEY_DIGITS, Concatenation, ListedPairs, Subset
 from src.data.nyu import find_nyu, locate_nyu, open_nyu
@@ -52,7 +52,7 @@ class Data:
     def listed(self) -> dict[str, list[Row]]:
         """The pairs of a csv or folder, by split; those of no split under ""."""
         assert self.root is not None
-        return {"": read_rows(self.root)} if self.kind == "csv" else read_folder(self.root)
+        return read_splits(self.root) if self.kind == "csv" else read_folder(self.root)
 
     @cached_property
     def _opened(self) -> dict[str, Pairs]:
@@ -60,10 +60,18 @@ class Data:
         return {}
 
     def has_seen(self, about: Mapping[str, Any]) -> bool:
-        """Tell whether a network, described by `about`, was trained on frames of this csv or folder."""
+        """Tell whether a network, described by `about`, was trained on this csv or folder, or on a copy of it.
+
+        Of a copy, it knows at least a quarter of the frames, and none of those that are held out here.
+        """
         if self.kind not in ("csv", "folder") or self.root is None:
             return False
-        return about["options"].get("data_dir") == str(self.root.resolve()) or count_known(about, self.open("test")) > 0
+        if about["options"].get("data_dir") == str(self.root.resolve()):
+            return True
+        frames = self.open("test")
+        if count_known(about, frames) < len(frames) / 4:
+            return False
+        return self.last_split == "test" or not self.validation or not count_known(about, self.open("val"))
 
     def count_trained(self, about: Mapping[str, Any], split: str, pairs: Pairs) -> int:
         """Count the frames of a split that a network was trained on; all or none if its checkpoint does not tell."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.conventions import UserError
+from src.conventions import ANGLES, UserError, is_angle
 
 MOST_ROWS = 1_000_000
 """Twenty times NYU's list. So many rows take 0.3 GB of memory."""
@@ -19,9 +19,12 @@ LONGEST_LINE = 4096  # in characters: the length limit of one path on Linux
 
 
 WORDS = {"depth": "depth", "image": "image", "rgb": "image", "photo": "image", "colo": "image"}
-WORDS |= {"scene": "scene", "fov": "fov_deg"}
+WORDS |= {"scene": "scene", "fov": "fov_deg", "split": "split"}
 """What is in the name of a column, by which a header is recognised, and the column it stands for."""
 FOV_COLUMNS = ("fov", "fov_deg", "fov_degrees")
+
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLIT_NAMES |= {"test": "test", "testing": "test"}
 
 
 class Row(NamedTuple):
@@ -34,13 +37,19 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read `image,depth[,scene]` rows, or those of a header that names `image,depth[,scene][,fov_deg]` in any order.
+    """Read the rows of a csv as `read_splits` does, of whatever split."""
+    return [row for rows in read_splits(path).values() for row in rows]
 
-    The default scene is the photo's folder.
+
+def read_splits(path: Path) -> dict[str, list[Row]]:
+    """Read `image,depth[,scene]` rows, or those of a header that names `image,depth[,scene][,fov_deg][,split]`.
+
+    Its columns may be in any order. The default scene is the photo's folder; the default split is "".
 
     **Raises**: UserError when the file cannot be read, is empty or too long, or a row is not of that form.
     """
-    rows: list[Row] = []
+    splits: dict[str, list[Row]] = {}
+    count = 0
     columns: list[str] | None = None
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -50,14 +59,16 @@ def read_rows(path: Path) -> list[Row]:
                     columns = _read_header(cells, path)
                     cells = [] if columns else cells
                 if cells:
-                    rows.append(_make_row(cells, columns or list(Row._fields[:3]), f"{path}, row {len(rows) + 1}"))
-                if len(rows) > MOST_ROWS:
+                    count += 1
+                    split, row = _make_row(cells, columns or list(Row._fields[:3]), f"{path}, row {count}")
+                    splits.setdefault(split, []).append(row)
+                if count > MOST_ROWS:
                     raise UserError(f"{path}: got more than {MOST_ROWS} rows. Split the list, or keep every n-th row.")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as csv ({error}). Expected rows of image,depth paths.") from None
-    if not rows:
+    if not splits:
         raise UserError(f"{path}: got an empty file, expected rows of image,depth paths relative to it.")
-    return rows
+    return splits
 
 
 def _read_header(cells: list[str], path: Path) -> list[str]:
@@ -68,8 +79,17 @@ def _read_header(cells: list[str], path: Path) -> list[str]:
     for cell, name in zip(cells, found, strict=True):
         if name == "fov_deg" and cell.lower() not in FOV_COLUMNS:
             raise UserError(f"{path}: got the column {cell[:60]!r}, expected fov_deg: degrees along the longer side.")
-    if found.count("image") != 1 or found.count("depth") != 1:
-        raise UserError(f"{path}: got the header {','.join(cells)[:200]!r}, expected image,depth[,scene][,fov_deg].")
+    for name in {*found} - {""}:  # beside scene and scene_type, only the first is a scene
+        exact = [cell.lower() == name for cell in cells]
+        if found.count(name) > 1 and sum(exact) == 1:
+            found = ["" if other == name and not is_it else other for other, is_it in zip(found, exact, strict=True)]
+    counts = Counter(found)
+    if counts["image"] != 1 or counts["depth"] != 1 or any(counts[name] > 1 for name in found if name):
+        raise UserError(
+            f"{path}: got the header {','.join(cells)[:200]!r}, expected image,depth[,scene][,fov_deg][,split]."
+        )
+    if unused := [cell for cell, name in zip(cells, found, strict=True) if not name]:
+        print(f"{path}: columns that are not used: {', '.join(unused)[:200]}", file=sys.stderr)
     return found
 
 
@@ -82,18 +102,21 @@ def _split_line(line: str) -> list[str]:
     return [cell.strip() for cells in csv.reader([line]) for cell in cells]
 
 
-def _make_row(cells: list[str], columns: list[str], position: str) -> Row:
+def _make_row(cells: list[str], columns: list[str], position: str) -> tuple[str, Row]:
     values = dict(zip(columns, cells, strict=False))
     try:
         fov_deg = float(fov) if (fov := values.get("fov_deg")) else None
     except ValueError:
         fov_deg = math.nan
     is_whole = len(cells) <= len(columns) and values.get("image") and values.get("depth")
-    if not is_whole or not (fov_deg is None or 0 < fov_deg < 180):
+    split = values.get("split", "").lower()
+    if not is_whole or (split and split not in SPLIT_NAMES):
         raise UserError(f"{position}: got {','.join(cells)[:200]!r}, expected {','.join(columns)}.")
+    if fov_deg is not None and not is_angle(fov_deg):
+        raise UserError(f"{position}: got {','.join(cells)[:200]!r}, expected an angle of {ANGLES}.")
     # Interned, since all rows of a scene repeat its name.
     scene = sys.intern(values.get("scene") or Path(values["image"]).parent.as_posix())
-    return Row(values["image"], values["depth"], scene, fov_deg)
+    return SPLIT_NAMES.get(split, ""), Row(values["image"], values["depth"], scene, fov_deg)
 
 
 def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple[list[Row], list[Row]]:

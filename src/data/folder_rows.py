@@ -6,14 +6,11 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from src.conventions import UserError
-from src.data.csv_rows import Row
+from src.data.csv_rows import SPLIT_NAMES, Row
 from src.data.photos import HEIF_SUFFIXES, PHOTO_SUFFIXES
 
 DEPTH_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
 """Of depth files; the first of these is taken where several have a photo's name."""
-
-SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-SPLIT_FOLDERS |= {"test": "test", "testing": "test"}
 
 
 def is_paired_folder(folder: Path) -> bool:
@@ -38,7 +35,7 @@ def read_folder(folder: Path) -> dict[str, list[Row]]:
             if depth is None:
                 alone.append(image)
                 continue
-            split = SPLIT_FOLDERS.get(path.parts[0] if base == folder else base.name, "")
+            split = SPLIT_NAMES.get((path.parts[0] if base == folder else base.name).lower(), "")
             scene = sys.intern(path.parent.as_posix() if path.parent.name else base.name)
             row = Row(str(image.relative_to(folder)), str((base / "depth" / depth).relative_to(folder)), scene)
             splits.setdefault(split, []).append(row)
@@ -54,7 +51,10 @@ def read_folder(folder: Path) -> dict[str, list[Row]]:
 
 
 def _bases(folder: Path) -> list[Path]:
-    return [folder, *(folder / name for name in SPLIT_FOLDERS)]
+    if not os.path.isdir(folder):
+        return [folder]
+    with os.scandir(folder) as entries:
+        return [folder, *(folder / entry.name for entry in entries if entry.name.lower() in SPLIT_NAMES)]
 
 
 def _files(folder: Path, suffixes: Container[str]) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Frames from listed pairs of photo and depth files, read and checked."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from src.data.images import has_aspect, open_image, read_depth
 from src.data.photos import Photo, to_photo
 
 FULL_SCALE = {8: 255.0, 16: 65535.0}
-LARGEST = {**FULL_SCALE, 32: 1.0}  # of a file that was normalised per image
+LARGEST = 1.0, 255.0, 65535.0  # of a file that was normalised per image
 SENTINEL_GAP = 0.9
 """A full-scale value means "not measured" where no other value reaches this share of it."""
 
@@ -28,6 +29,7 @@ LIKELY_UNITS = (1000, 1, 100, 256, 5000)  # per metre: millimetres, metres, cent
 SMALLEST_RANGE_M = 0.05  # a data set that ends before this was read in the wrong unit
 
 KEY_DIGITS = 10  # of the key of a frame: two of 50,000 frames share theirs with a probability of 0.001
+COMPRESSED = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"})
 FILES_TO_LOCATE = 2000
 FRAMES_TO_CHECK = 12
 THREADS = 16
@@ -125,7 +127,7 @@ class ListedPairs:
         if not Path(real).is_relative_to(self.real_root):
             raise UnsafePath(
                 f"{path}: leads out of the data root, to {real}. "
-                "Put a copy below the root, or keep the csv in a folder above all of its files."
+                "Put a copy below the root, or name as --data-dir a csv or folder above all of its files."
             )
         return path
 
@@ -146,10 +148,22 @@ class ListedPairs:
         size_of = dict(
             zip((name for start in range(THREADS) for name in names[start::THREADS]), chain(*sizes), strict=True)
         )
-        keys = [_digest(row.image, size_of[row.image], size_of[row.depth])[:KEY_DIGITS] for row in self.rows]
+        keys = [self._key(row, size_of[row.image], size_of[row.depth]) for row in self.rows]
         settings = (self.units_per_m, self.border_px, self.camera, self.fov_deg)
         identity = _digest(settings, self.rows, sizes)
         return identity, _digest(identity, self.root.resolve(), facts), keys
+
+    def _key(self, row: Row, *sizes: int | None) -> str:
+        """Compute what a frame is known by in copies of the data: its name in its folder and the sizes of its files.
+
+        The sizes of compressed files differ; of others, some content is part of the key.
+        """
+        path, content = Path(os.path.normpath(row.image)), b""
+        if path.suffix.lower() not in COMPRESSED and sizes[0]:
+            with contextlib.suppress(OSError), open(self.root / row.image, "rb") as file:
+                file.seek(sizes[0] // 2)
+                content = file.read(4096)
+        return _digest(path.parts[-2:], sizes, content)[:KEY_DIGITS]
 
     def _sizes_and_times(self, names: Sequence[str]) -> list[tuple[int, int] | None]:
         """Return the size and time of each file, None for a missing one."""
@@ -176,7 +190,8 @@ class ListedPairs:
                 errors.append(error)
                 continue
             measured_m = frame.depth_m[frame.depth_m > 0]
-            full = np.isclose(measured_m.max(initial=0) * self.units_per_m[bits], LARGEST[bits], rtol=1e-6)
+            largest = measured_m.max(initial=0) * self.units_per_m[bits]
+            full = next((value for value in LARGEST if np.isclose(largest, value, rtol=1e-6)), 0)
             sample.append((frame.camera, bits, origin, measured_m[::97], frame.valid.mean(), full))
         if errors and not sample:
             raise errors[-1]
@@ -186,7 +201,7 @@ class ListedPairs:
         if len(sample) >= 4 and all(full_scale):
             raise UserError(
                 f"{self.root}: got depth that was normalised per image (the {len(sample)} checked files all reach "
-                f"{LARGEST[bits]:.0f}), expected metric depth. Export it again with one unit for all images, "
+                f"{full_scale[0]:.0f}), expected metric depth. Export it again with one unit for all images, "
                 "and 0 where it is farther than the file can store."
             )
         depth = self._describe_depth(bits, np.concatenate(measured), float(np.mean(valid)))

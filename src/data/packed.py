@@ -27,12 +27,12 @@ from src.data.allowance import Allowance, NoValidDepth
 from src.data.frame import common_size, place, shrink_depth, shrink_image
 from src.data.workers import worker_errors
 
-FORMAT = 3  # part of the cache key: increase it when the stored arrays change
+FORMAT = 4  # part of the cache key: increase it when the stored arrays change
 
 STALE_S = 24 * 3600  # age of an unfinished pack whose run must have been killed
 
 LEVELS = 65535
-"""Depth is stored in steps of max_depth_m / LEVELS: 0.15 mm for 10 m. 0 is invalid."""
+"""Metres of the frame's own camera are stored in steps of max_depth_m / LEVELS: 0.15 mm for 10 m. 0 is invalid."""
 
 
 class Sizes(NamedTuple):
@@ -95,10 +95,11 @@ class Packed(Dataset[Batch]):
 
     def __getitem__(self, indices: Sequence[int]) -> Batch:
         rows = np.sort(self.rows[np.asarray(indices)])  # sorted for the disk
+        image, scale = torch.from_numpy(self.images[rows]), torch.from_numpy(self.scales[rows])
         depth_m = torch.from_numpy(self.depths[rows].astype(np.float32) * self.step_m)[:, None]
+        depth_m = depth_m / scale.view(-1, 1, 1, 1)
         # Stored as (B, H, W, 3), which is torch's channels_last: the permutation copies nothing.
-        image, scale = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2), torch.from_numpy(self.scales[rows])
-        return Batch(image, depth_m, depth_m > 0, scale)
+        return Batch(image.permute(0, 3, 1, 2), depth_m, depth_m > 0, scale)
 
 
 def pack(
@@ -191,7 +192,7 @@ def _make_folder(cache: Path, needed: int) -> Path:
 
 
 class ResizedFrames(Dataset[Any]):
-    """Photo and depth at the stored size, aspect and scale; the error of a bad frame is returned.
+    """Photo and depth at the stored size, in metres of the own camera, aspect and scale; or the error of a bad frame.
 
     If it were raised, the DataLoader would add the traceback of its worker to the message.
     """
@@ -212,12 +213,11 @@ class ResizedFrames(Dataset[Any]):
             return error
         placement = place(frame.camera, self.size_px)
         part = placement.rows, placement.columns
-        depth_m, scale = frame.depth_m[part] / np.float32(placement.scale), placement.scale
+        image, depth_m = frame.image[part], frame.depth_m[part]
         depth_m = shrink_depth(depth_m, frame.valid[part] & (depth_m <= self.max_depth_m), *self.depth_px)
         if not depth_m.any():
             return NoValidDepth()
-        image = frame.image[part]
-        return shrink_image(image, *self.image_px), depth_m, image.shape[1] / image.shape[0], scale
+        return shrink_image(image, *self.image_px), depth_m, image.shape[1] / image.shape[0], placement.scale
 
 
 def _identity(frame: Any) -> Any:

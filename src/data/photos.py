@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
+from src.conventions import ANGLES, NYU_INTRINSICS, Intrinsics, UserError, is_angle
 from src.data.frame import shrink_image
 from src.data.images import FORMATS, open_image, to_rgb
 
@@ -118,8 +118,8 @@ def make_photo(
     if min(width, height) < SMALLEST_PX:
         raise UserError(f"{name}: got {width}x{height} px, expected at least {SMALLEST_PX} px a side.")
     if fov_deg is not None:
-        if not 0 < fov_deg < 180:
-            raise UserError(f"{name}: got an angle of view of {fov_deg:g} degrees, expected between 0 and 180.")
+        if not is_angle(fov_deg):
+            raise UserError(f"{name}: got an angle of view of {fov_deg:g} degrees, expected {ANGLES}.")
         focal_px, origin = longer / 2 / math.tan(math.radians(fov_deg) / 2), "--fov"
     elif focal_px:
         origin = "EXIF"

@@ -3,10 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import wavy_frame
 from PIL import Image
 
 from src.cli import sources
-from src.cli.sources import choose_data
+from src.cli.network import choose_split
+from src.cli.sources import Data, choose_data, join_keys
 from src.cli.training import order_frames
 from src.conventions import UserError
 from src.data.listing import Concatenation, Subset
@@ -44,6 +46,27 @@ def test_weights_that_held_nothing_out_have_seen_the_validation_frames(nyu_folde
     about = {"options": {"data": "nyu+rooms", "validation": 0.0}}  # as of the weights that ship
     assert [data.count_trained(about, split, data.open(split)) for split in ("val", "test")] == [6, 0]
     assert data.count_trained({"options": {"data": "rooms", "validation": 0.1}}, "val", data.open("val")) == 0
+
+
+def test_training_frames_are_known_in_copies_but_not_by_their_names_alone(tmp_path: Path) -> None:
+    def write(name: str, count: int, first: int = 0) -> Data:
+        (tmp_path / name / "a").mkdir(parents=True)
+        for number in range(count):
+            image, depth_m = wavy_frame(first + number, 48, 64)
+            Image.fromarray(image).save(tmp_path / name / "a" / f"{number}.bmp")  # as large as any other
+            np.save(tmp_path / name / "a" / f"{number}.npy", depth_m)
+        return list_files(tmp_path / name / "x.csv", count, "")
+
+    def list_files(path: Path, count: int, prefix: str) -> Data:
+        path.write_text("".join(f"{prefix}a/{number}.bmp,{prefix}a/{number}.npy\n" for number in range(count)))
+        return choose_data("csv", path, validation=0.25)
+
+    own, longer, others = write("own", 8), write("longer", 40), write("others", 8, first=100)
+    above = list_files(tmp_path / "x.csv", 8, "own/./")
+    about = {"options": {"data": "csv", "validation": 0.25}, "frames": join_keys(own.open("train"))}
+    for data, known, split in ((own, 6, "val"), (above, 6, "val"), (longer, 6, "test"), (others, 0, "test")):
+        assert data.count_trained(about, "test", data.open("test")) == known
+        assert choose_split(None, data, about) == split
 
 
 def test_rooms_are_mixed_with_real_frames_to_train_on_only(nyu_folder: Path, tmp_path: Path) -> None:
@@ -112,7 +135,7 @@ def test_a_folder_of_images_and_depth_is_paired_by_name_and_split(
 
 
 def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:
-    for split in ("train", "test"):
+    for split in ("train", "Test"):
         for kind in ("images", "depth"):
             (tmp_path / kind / split).mkdir(parents=True)
         Image.new("RGB", (64, 48)).save(tmp_path / "images" / split / f"{split}.png")
@@ -120,7 +143,7 @@ def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:
     data = choose_data("folder", tmp_path, validation=0)
     assert data.last_split == "test"
     assert [data.open(split).names for split in ("train", "test")] == [
-        [f"images/{s}/{s}.png"] for s in ("train", "test")
+        [f"images/{s}/{s}.png"] for s in ("train", "Test")
     ]
     for kind in ("images", "depth"):
         (tmp_path / kind / "train").rename(tmp_path / f"{kind}-elsewhere")

@@ -12,20 +12,19 @@ from PIL import Image
 
 from src.conventions import UserError
 from src.data.allowance import Allowance, allowed_bad
-from src.data.csv_rows import LONGEST_LINE, Row, read_rows, split_by_scene
+from src.data.csv_rows import LONGEST_LINE, Row, read_rows, read_splits, split_by_scene
 from src.data.images import TURNS
 from src.data.listing import ListedPairs, Subset, UnsafePath
 
 SIZE = 48, 64
 
 
-def write_pairs(folder: Path, count: int, *, bits: int = 16, normalised: bool = False) -> list[Row]:
+def write_pairs(folder: Path, count: int, *, bits: int = 16) -> list[Row]:
     rows = []
     for number in range(count):
         image, depth_m = wavy_frame(number, *SIZE)
-        units = (255 if bits == 8 else 65535) / depth_m.max() if normalised else {8: 25.5, 16: 1000}[bits]
         Image.fromarray(image).save(folder / f"{number}.png")
-        write_depth(folder / f"{number}-depth.png", depth_m, units, bits)
+        write_depth(folder / f"{number}-depth.png", depth_m, {8: 25.5, 16: 1000}[bits], bits)
         rows.append(Row(f"{number}.png", f"{number}-depth.png", f"scene{number % 3}"))
     return rows
 
@@ -176,20 +175,18 @@ def test_mistakes_of_all_files_are_errors_at_once(tmp_path: Path) -> None:
     listed(rows, tmp_path)  # one is readable
 
 
-@pytest.mark.parametrize(("bits", "full_scale"), [(8, 255), (16, 65535), (32, 1)])
+@pytest.mark.parametrize(("bits", "full_scale"), [(8, 255), (16, 65535), (16, 255), (32, 1), (32, 255)])
 def test_depth_normalised_per_image_is_refused(tmp_path: Path, bits: int, full_scale: int) -> None:
-    rows = write_pairs(tmp_path, 6, bits=bits, normalised=True)
-    if bits == 32:
-        for number, row in enumerate(rows):
-            depth_m = wavy_frame(number, *SIZE)[1]
-            np.save(tmp_path / f"{number}.npy", depth_m / depth_m.max())
-            rows[number] = row._replace(depth=f"{number}.npy")
+    rows = write_pairs(tmp_path, 6)
+    for number, row in enumerate(rows):
+        depth_m = wavy_frame(number, *SIZE)[1]
+        stored = depth_m * np.float32(full_scale / depth_m.max())
+        np.save(tmp_path / f"{number}.npy", stored if bits == 32 else stored.round().astype(f"u{bits // 8}"))
+        rows[number] = row._replace(depth=f"{number}.npy")
     with pytest.raises(UserError, match=f"normalised per image.* {full_scale}"):
         listed(rows, tmp_path, {8: 25.5, 16: 1000, 32: 1})
-    if bits == 32:
-        return
-    write_depth(tmp_path / "5-depth.png", np.full(SIZE, 5.0), 25.5, 8)
-    listed(rows, tmp_path, {8: 25.5, 16: 1000})  # not all are saturated
+    rows[5] = rows[5]._replace(depth="5-depth.png")
+    listed(rows, tmp_path, {8: 25.5, 16: 1000, 32: 1})  # not all reach it
 
 
 def test_the_fingerprint_depends_on_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +252,10 @@ def test_rows_are_read_whatever_the_line_ends_and_names(tmp_path: Path) -> None:
     assert read_rows(path) == expected[:1]
     path.write_text("kitchen/rgb/1.jpg,1.png\nbath/rgb/1.jpg,2.png\n")
     assert [row.scene for row in read_rows(path)] == ["kitchen/rgb", "bath/rgb"]
+    path.write_text("image,depth,scene,scene_type\na/1.jpg,a/1.png,a,room\nb/2.jpg,b/2.png,kitchen,room\n")
+    assert read_rows(path) == expected
+    path.write_text("image,depth,Split\na/1.jpg,a/1.png,train\nb/2.jpg,b/2.png,Validation\n")
+    assert read_splits(path) == {"train": expected[:1], "val": [expected[1]._replace(scene="b")]}
     path.write_text("scene,depth,frame,rgb,fov_deg\n,a/1.png,1,a/1.jpg,\nkitchen,b/2.png,2,b/2.jpg,60.5\n")
     assert read_rows(path) == [expected[0], expected[1]._replace(fov_deg=60.5)]
     names = ["a..b/..c.png", "...png", "~/x.png", "$HOME", "a b.png", "Screenshot 3.00\u202fPM.png", "é/雪.png"]
@@ -270,7 +271,10 @@ def test_rows_are_read_whatever_the_line_ends_and_names(tmp_path: Path) -> None:
         (b'"a\n' * 5, "row 1: got 'a'"),  # an open quote does not consume the lines after it
         (b"", "empty"),
         (b"image,scene\n", "header 'image,scene', expected image,depth"),
-        (b"image,depth,fov_deg\na.jpg,a.png,wide\n", r"row 1: got 'a\.jpg,a\.png,wide', expected image,depth,fov_deg"),
+        (b"image,depth,fov_deg\na.jpg,a.png,wide\n", r"row 1: got 'a\.jpg,a\.png,wide', expected an angle of 3\.2"),
+        (b"image,depth,fov_deg\na.jpg,a.png,0.99\n", r"expected an angle of 3\.2 to 179 degrees \(not radians\)"),
+        (b"image,depth,split\na.jpg,a.png,half\n", r"got 'a\.jpg,a\.png,half', expected image,depth,split"),
+        (b"image,depth,scene_id,scene_type\n", "expected image,depth"),
         (b"image,depth,vfov\na.jpg,a.png,45\n", "got the column 'vfov', expected fov_deg: degrees along the longer"),
         (b"\xff\xfe\x00", "csv"),
         (b"a\0,b\n", "null byte"),

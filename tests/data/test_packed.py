@@ -212,6 +212,16 @@ def test_depth_is_stored_as_the_training_camera_would_see_it(tmp_path: Path) -> 
     assert next(batches.epoch(0)).image.shape == (2, 3, 128, 128)
 
 
+@pytest.mark.parametrize("fov_deg", [35.0, 63.4, 120.0, 150.0])
+def test_depth_counts_up_to_the_range_in_metres_of_its_own_camera(tmp_path: Path, fov_deg: float) -> None:
+    Image.new("RGB", (320, 240)).save(tmp_path / "x.png")
+    np.save(tmp_path / "x.npy", np.full((240, 320), 9.5, np.float32))
+    pairs = ListedPairs([Row("x.png", "x.npy", "", fov_deg)], tmp_path, {32: 1}, max_depth_m=10)
+    batch = pack(pairs, tmp_path, TRAINING_SIZES, max_depth_m=10)[[0]]
+    assert batch.valid.all()
+    torch.testing.assert_close(batch.depth_m * batch.scale, torch.full_like(batch.depth_m, 9.5), atol=1e-3, rtol=0)
+
+
 def test_a_pack_is_as_readable_as_the_umask_allows(run: Run) -> None:
     before = os.umask(0o027)
     try:
