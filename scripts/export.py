@@ -10,6 +10,7 @@ from src.cli.options import parse_export
 if __name__ == "__main__":
     parse_export(__doc__)  # --help and usage errors are answered before the imports that take seconds
 
+import contextlib
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,13 +50,19 @@ def main() -> None:
     split = choose_split(options.split, data, trained.about)
     write = make_writer(trained.network, trained.unit_m or 1.0, data, options)
 
-    # What is scored is what ships: the rounded or quantised network, read back.
-    write(about)
-    exported = open_network(options.out, None, **machine)
-    folder = options.out.parent / "exported"
-    bounds = {"limit": options.limit, "max_bad": options.max_bad}
-    scores, _ = report(exported, data, split, folder=folder, name=options.out.name, **bounds)
-    write({**about, "scores": scores})
+    # What is scored is what ships: the rounded or quantised network, read back. An earlier file stays until then.
+    unscored = options.out.with_name(f".unscored-{options.out.name}")
+    try:
+        write(unscored, about)
+        exported = open_network(unscored, None, **machine)
+        folder = options.out.parent / "exported"
+        bounds = {"limit": options.limit, "max_bad": options.max_bad}
+        scores, _ = report(exported, data, split, folder=folder, name=options.out.name, **bounds)
+    finally:
+        for path in (unscored, checkpoint.checksum_of(unscored)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    write(options.out, {**about, "scores": scores})
     print(f"\n{options.to}  {options.out}, {options.out.stat().st_size / 1e6:.1f} MB")
     if options.to == "safetensors":
         print(f"checksum  {checkpoint.checksum_of(options.out)}")
@@ -81,10 +88,12 @@ def average_networks(trained: DepthEstimator, others: Sequence[DepthEstimator]) 
     }
 
 
-def make_writer(network: DepthNet, unit: float, data: Data, options: Namespace) -> Callable[[dict[str, Any]], None]:
+def make_writer(
+    network: DepthNet, unit: float, data: Data, options: Namespace
+) -> Callable[[Path, dict[str, Any]], None]:
     """Convert the network once; return what writes it with a description."""
     if options.to == "safetensors":
-        return lambda about: checkpoint.export(options.out, about, network.state_dict())
+        return lambda path, about: checkpoint.export(path, about, network.state_dict())
     from src.network.onnx_export import to_int8, to_onnx, write_model
 
     if options.int8:
@@ -92,7 +101,7 @@ def make_writer(network: DepthNet, unit: float, data: Data, options: Namespace) 
     else:
         model = to_onnx(network, unit=unit, dynamic_batch=options.dynamic_batch)
     facts = {"unit": unit, "parameters": sum(weights.numel() for weights in network.parameters())}
-    return lambda about: write_model(model, options.out, {**about, **facts})
+    return lambda path, about: write_model(model, path, {**about, **facts})
 
 
 def calibration_photos(data: Data) -> list[NDArray[np.uint8]]:

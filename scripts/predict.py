@@ -49,6 +49,8 @@ def main() -> None:
     options = parse_prediction(__doc__)
     inputs = find_inputs(options.inputs)
     keep_inputs(inputs, options.out)
+    if options.pointcloud and all(isinstance(source, str) or is_video(source) for source in inputs):
+        raise UserError(f"--pointcloud: got {inputs[0]}, expected a photo. Leave it out for videos.")
     machine = {"device": options.device, "amp": options.amp}
     estimator = open_network(options.checkpoint, options.weights, scale_m=options.scale_m, **machine)
     failed = 0
@@ -167,7 +169,7 @@ def predict_video(source: Path | str, out: str, estimator: DepthEstimator, optio
                 raise
         if not done:
             raise damage or UserError(f"{frames.name}: holds no frame.")
-    line = f"{frames.name}: {done} frames -> {out}_depth.mp4"
+    line = f"{frames.name}: {done} frames{', no point cloud' * options.pointcloud} -> {out}_depth.mp4"
     if damage:
         tqdm.write(line)
         raise damage

@@ -1,5 +1,6 @@
 """The public API: a photo in, metres out."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -93,7 +94,7 @@ class DepthEstimator:
         one size, in a list or an array (B, H, W, 3), -> (B, H, W).
         **Raises**: UserError for other inputs and sizes, and for a relative network without `scale_m`.
         """
-        if not self.unit_m and not (self.scale_m and self.scale_m > 0):
+        if not self.unit_m and not 0 < (self.scale_m or 0) < math.inf:
             raise UserError(
                 f"{self.name}: predicts relative depth; got scale_m={self.scale_m}, expected metres of each photo's "
                 "farthest point, as in DepthEstimator(path, scale_m=10)."
@@ -114,9 +115,10 @@ class DepthEstimator:
 
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Estimate one photo's depth in `unit`, without `scale_m`: (H, W), or of `size_px`; never below 0."""
-        width_px, height_px = size_px or (photo.camera.width_px, photo.camera.height_px)
-        if min(width_px, height_px) < 1:
+        size: Any = (photo.camera.width_px, photo.camera.height_px) if size_px is None else size_px
+        if not (isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
             raise UserError(f"got size_px={size_px}, expected (width, height) of at least 1 px.")
+        width_px, height_px = size
         image, scale = network_input(photo.image, photo.camera)
         output = predict(self.network, image.to(self.precision.device), self.precision)[0, 0]
         depth = output.clamp(min=0).cpu().numpy()  # without an activation, an output may be negative

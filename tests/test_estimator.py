@@ -92,8 +92,15 @@ def test_impossible_angles_and_sizes_are_refused(estimator: DepthEstimator, fov_
     for photo in (PHOTO, np.asarray(Image.open(PHOTO))):
         with pytest.raises(UserError, match=r"expected 3\.2 to 179 degrees"):
             estimator(photo, fov_deg=fov_deg)
-    with pytest.raises(UserError, match=r"size_px=\(0, 56\)"):
-        estimator(PHOTO, size_px=(0, 56))
+    for size_px in ((0, 56), 56, (56,), (56.0, 56.0)):
+        with pytest.raises(UserError, match=re.escape(f"size_px={size_px}")):
+            estimator(PHOTO, size_px=size_px)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("machine", [{"device": "cuda:0"}, {"device": "tpu"}, {"amp": "half"}])
+def test_an_unknown_device_or_precision_is_refused(machine: dict[str, str]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(machine.values()))}: expected"):
+        DepthEstimator(**machine)  # type: ignore[arg-type]
 
 
 def test_a_relative_network_predicts_metres_only_at_a_given_scale(relative_checkpoint: Path) -> None:

@@ -48,6 +48,11 @@ class Data:
         """The split that a training is scored on: the test frames, or where there are none, the validation frames."""
         return "test" if self.kind in ("nyu", "rooms") or "test" in self.listed else "val"
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether there are validation frames: of a csv or folder also those that it lists itself."""
+        return self.kind == "rooms" or self.validation > 0 or (self.kind != "nyu" and "val" in self.listed)
+
     @cached_property
     def listed(self) -> dict[str, list[Row]]:
         """The pairs of a csv or folder, by split; those of no split under ""."""
@@ -71,7 +76,7 @@ class Data:
         frames = self.open("test")
         if count_known(about, frames) < len(frames) / 4:
             return False
-        return self.last_split == "test" or not self.validation or not count_known(about, self.open("val"))
+        return self.last_split == "test" or not self.holds_out or not count_known(about, self.open("val"))
 
     def count_trained(self, about: Mapping[str, Any], split: str, pairs: Pairs) -> int:
         """Count the frames of a split that a network was trained on; all or none if its checkpoint does not tell."""

@@ -42,7 +42,7 @@ def open_frames(options: Namespace) -> Frames:
         data = open_data(options, options.max_depth)
         options.data, options.data_dir = data.name, data.root
         training = announce(data.open_training(options.limit))
-        validation = data.open("val", options.limit) if options.validation or data.kind == "rooms" else None
+        validation = data.open("val", options.limit) if data.holds_out else None
     distributed.require_same(describe_frames(data.name, training, validation), "data")
     return Frames(data, training, validation)
 

@@ -126,8 +126,8 @@ def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple
 
     **Raises**: UserError for a single row, and for a photo in two scenes.
     """
-    wanted = max(1, round(fraction * len(rows))) if fraction else 0
-    if wanted and len(rows) == 1:
+    wanted = min(max(1, round(fraction * len(rows))), len(rows) - 1) if fraction else 0
+    if fraction and len(rows) == 1:
         raise UserError(
             "got one pair, expected at least two: one to train on, one held out. Add pairs, or --validation 0."
         )

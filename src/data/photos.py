@@ -48,9 +48,9 @@ def find_inputs(words: Sequence[str]) -> list[str | Path]:
     found: list[str | Path] = []
     for word in words:
         path = Path(word)
-        if path.is_dir():
+        if word and path.is_dir():
             found += _list_folder(path)
-        elif path.exists():
+        elif word and path.exists():
             found.append(path)
         elif word.isdecimal():
             found.append(word)
@@ -58,9 +58,8 @@ def find_inputs(words: Sequence[str]) -> list[str | Path]:
             for match in map(Path, matches):
                 found += _list_folder(match) if match.is_dir() else [match]
         else:
-            raise UserError(
-                f"{word}: got no such file or folder, and no match. Expected photos, videos or a webcam's number."
-            )
+            name = word or "an empty name"
+            raise UserError(f"{name}: got no such file, and no match. Expected photos, videos or a webcam's number.")
     return list(dict.fromkeys(found))
 
 

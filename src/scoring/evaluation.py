@@ -92,7 +92,7 @@ def evaluate(
             score(depth, sample.truth_m, sample.small_truth_m, unit_m=scaled_m, max_depth_m=max_depth_m)
             for depth in (prediction, (prediction + mirrored) / 2)
         )
-        baseline = mean_map.score(sample.small_truth_m) if mean_map else {}
+        baseline = mean_map.score(sample.small_truth_m, max_depth_m) if mean_map else {}
         metres = prediction * (scaled_m or 1.0)
         pixels = eigen_pixels(metres, sample.truth_m, max_depth_m)
         parts = by_part(*pixels, max_depth_m) if unit_m else {}

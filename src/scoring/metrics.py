@@ -228,13 +228,13 @@ class MeanMap(NamedTuple):
     relative: Tensor
     frames: int
 
-    def score(self, small_truth_m: Tensor) -> dict[str, Measures]:
-        """Score the map as if it were the prediction for a frame."""
+    def score(self, small_truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> dict[str, Measures]:
+        """Score the map as if it were the prediction for a frame; `metric10` is defined for 10 m only."""
         measured = small_truth_m > 0
-        return {
-            "metric10": ssim_mse(self.metric_m / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured),
-            "relative": ssim_mse(self.relative, relative_depth(small_truth_m), measured),
-        }
+        protocols = {"relative": ssim_mse(self.relative, relative_depth(small_truth_m), measured)}
+        if max_depth_m == MAX_DEPTH_M:
+            protocols["metric10"] = ssim_mse(self.metric_m / MAX_DEPTH_M, small_truth_m / MAX_DEPTH_M, measured)
+        return protocols
 
 
 def mean_map(depths_m: Iterable[Tensor]) -> MeanMap:

@@ -14,6 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from src.choices import AMP
 from src.conventions import Batch, Diverged, UserError
 from src.training import distributed
 from src.training.losses import Loss, make_target
@@ -86,8 +87,11 @@ def choose_precision(device: str, amp: str) -> Precision:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         device = next(name for name in available if available[name])
-    if not available[device]:
-        raise UserError(f"--device {device}: torch finds none here. Take --device auto.")
+    if not available.get(device):
+        reason = "torch finds none here" if device in available else f"expected auto, {', '.join(available)}"
+        raise UserError(f"--device {device}: {reason}. Take --device auto.")
+    if amp not in AMP:
+        raise UserError(f"--amp {amp}: expected one of {', '.join(AMP)}.")
     if device == "cuda":
         check_kernels()
         torch.backends.cudnn.benchmark = True  # the fastest kernels for the sizes, which do not change

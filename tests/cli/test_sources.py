@@ -126,6 +126,7 @@ def test_a_folder_of_images_and_depth_is_paired_by_name_and_split(
         np.save(f"{depth}.npy" if number < 6 else f"{depth}-depth.npy", np.full((48, 64), 2.5, np.float32))
     (photo.parent / "._0.JPG").touch()  # which macOS writes beside each file of a memory card
     data = choose_data("auto", tmp_path)
+    assert data.holds_out and choose_data("auto", tmp_path, validation=0).holds_out == ("val" in data.listed)
     assert (data.kind, choose_data("csv", tmp_path).kind, data.last_split) == ("folder", "folder", "val")
     for split, numbers in (("train", train), ("val", val), ("test", test)):
         pairs = data.open(split)

@@ -79,7 +79,9 @@ def test_exported_weights_carry_their_scores_and_predict_the_same(
     np.testing.assert_allclose(*depths_m, atol=0.02)
 
 
-def test_the_mean_of_several_runs_is_exported(script: Script, finished_run: Path, trained: Trained) -> None:
+def test_the_mean_of_several_runs_is_exported(
+    script: Script, finished_run: Path, trained: Trained, tmp_path: Path
+) -> None:
     content = checkpoint.load(finished_run / "best.pt")
     weights, name = checkpoint.choose_weights(content)
     tripled = {key: 3 * value if value.is_floating_point() else value for key, value in weights.items()}
@@ -94,6 +96,10 @@ def test_the_mean_of_several_runs_is_exported(script: Script, finished_run: Path
         )
     assert exported["about"]["averaged_seeds"] == [0, 7]
     assert exported["about"]["frames"] == content["about"]["frames"] + "0123456789"
+    (tmp_path / "no.csv").write_text("none.jpg,none.png\n")
+    script(words[0], words[1], "--out", "mean.safetensors", "--data-dir", tmp_path / "no.csv", status=2)
+    assert checkpoint.load(finished_run.parent / "mean.safetensors")["about"]["scores"] == exported["about"]["scores"]
+    assert not list(finished_run.parent.glob(".unscored*"))
     relative = SHIPPED.with_name("relative.safetensors")
     refused = script(*words, "--average", relative, status=2)
     assert "error: --average" in refused.stderr and "expected" in refused.stderr

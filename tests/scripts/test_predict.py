@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 import trimesh
-from conftest import Script, wavy_frame
+from conftest import Script, exif, wavy_frame
 from PIL import Image
 
 from predict import delayed, name_results
@@ -62,6 +62,8 @@ def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
         (("x.jpg", "--checkpoint", "none.pt"), "none.pt: no such checkpoint"),
         (("x.jpg", "--weights", "swa"), "--weights swa: this checkpoint holds only ema"),
         (("98",), "webcam 98: got no webcam"),
+        (("98", "--pointcloud"), "--pointcloud: got 98, expected a photo"),
+        (("",), "an empty name: got no such file"),
         (("x.jpg", "--out", "x.jpg"), "cannot be written"),
         ((".", "--out", "."), "results would replace the input x_depth.png. Name another folder."),
         (("x.jpg", "--pointcloud", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
@@ -69,7 +71,8 @@ def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
         error = script("predict.py", *arguments, status=2).stderr
         assert message in error and error.startswith("error: ")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["x.jpg", "x_depth.png"]
-    done = script("predict.py", "x.jpg", "--fov", 0.5)
+    Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "moon.jpg", exif=exif(equivalent_mm=4900))
+    done = script("predict.py", "moon.jpg")
     assert "the PNG ends at 65.535 m" in done.stdout
 
 
