@@ -70,6 +70,7 @@ def test_the_mean_map_is_scored_and_shown_where_the_network_has_that_protocol(sc
     mse = sum((4 - depth_m) ** 2 / 100 for depth_m in (3.0, 9.0, 2.5)) / 3
     assert result["protocols_mean_map"]["metric10"]["mse"] == pytest.approx(mse, rel=1e-5)
     assert result["protocols_mean_map"]["relative"]["mse"] == pytest.approx(0, abs=1e-9)
+    assert MEAN.score(torch.full((56, 56), 3.0), 80.0).keys() == {"relative"}
     (row,) = (line for line in format_table(result).splitlines() if line.startswith("metric10, mean map"))
     assert row.endswith(f"{mse:9.4f}")
     for name in ("eigen", "metric10"):  # undefined for relative depth

@@ -114,6 +114,7 @@ def test_inspecting_a_good_source_and_one_with_a_damaged_file(script: Script, ny
     assert "16-bit, 1000 units a metre: " in done.stdout
     for name in ("contact_sheet.png", "contact_sheet-augmentation.png"):
         Image.open(tmp_path / name).verify()
+    assert "\nval: " not in script("inspect_data.py", "--data-dir", nyu_folder, "--validation", 0).stdout
     (nyu_folder / "nyu_data/data/nyu2_test/00001_colors.png").write_bytes(b"no")
     done = script("inspect_data.py", "--data-dir", nyu_folder, status=2)
     assert "00001_colors.png" in done.stdout
