@@ -116,9 +116,10 @@ class DepthEstimator:
     def estimate(self, photo: Photo, size_px: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Estimate one photo's depth in `unit`, without `scale_m`: (H, W), or of `size_px`; never below 0."""
         size: Any = (photo.camera.width_px, photo.camera.height_px) if size_px is None else size_px
-        if not (isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
+        is_pair = isinstance(size, tuple | list) and len(size) == 2
+        if not is_pair or not all(isinstance(side, int | np.integer) and side > 0 for side in size):
             raise UserError(f"got size_px={size_px}, expected (width, height) of at least 1 px.")
-        width_px, height_px = size
+        width_px, height_px = map(int, size)
         image, scale = network_input(photo.image, photo.camera)
         output = predict(self.network, image.to(self.precision.device), self.precision)[0, 0]
         depth = output.clamp(min=0).cpu().numpy()  # without an activation, an output may be negative

@@ -42,7 +42,7 @@ def test_paths_images_arrays_and_batches_give_the_same_depth(estimator: DepthEst
         assert np.array_equal(estimator(image), depth_m)
     for batch in ([pixels, PHOTO], np.stack([pixels, pixels])):
         assert np.array_equal(estimator(batch), np.stack([depth_m, depth_m]))
-    small = estimator(pixels, size_px=(56, 48))
+    small = estimator(pixels, size_px=(np.int64(56), 48))
     assert small.shape == (48, 56)
     assert np.median(small) == pytest.approx(np.median(depth_m), rel=0.05)
 

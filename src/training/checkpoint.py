@@ -139,8 +139,6 @@ def choose_weights(content: Mapping[str, Any], name: str | None = None) -> tuple
 def average_weights(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Average the weights and norm statistics of networks that were trained on from the same weights: a uniform soup.
 
-    Each got another order and augmentation; their mean predicts about as well as the mean of their predictions.
-
     **Source**: Wortsman et al. 2022, arXiv 2203.05482.
     """
     first = weights[0]
