@@ -35,16 +35,12 @@ CALIBRATION_FRAMES = 100
 
 def main() -> None:
     options = parse_export(__doc__)
-    machine = {"device": options.device, "amp": options.amp}
-    trained = open_network(options.checkpoint, options.weights, **machine)
-    if not isinstance(trained.network, DepthNet):
-        raise UserError(f"{options.checkpoint}: got an exported graph, expected weights. Name the run's checkpoint.")
+    trained, *others = (open_weights(path, options) for path in (options.checkpoint, *options.average))
     kept = {key: value for key, value in trained.about["options"].items() if key not in OF_THIS_MACHINE}
     if kept.get("init"):
         kept["init"] = Path(kept["init"]).name  # not where this machine keeps it
     about = {**trained.about, "options": kept, "weights": trained.weights}
-    if options.average:
-        others = [open_network(path, options.weights, **machine) for path in options.average]
+    if others:
         about |= average_networks(trained, others)
     data = open_its_data(trained.about, options)
     split = choose_split(options.split, data, trained.about)
@@ -54,7 +50,7 @@ def main() -> None:
     unscored = options.out.with_name(f".unscored-{options.out.name}")
     try:
         write(unscored, about)
-        exported = open_network(unscored, None, **machine)
+        exported = open_network(unscored, None, device=options.device, amp=options.amp)
         folder = options.out.parent / "exported"
         bounds = {"limit": options.limit, "max_bad": options.max_bad}
         scores, _ = report(exported, data, split, folder=folder, name=options.out.name, **bounds)
@@ -68,6 +64,14 @@ def main() -> None:
         print(f"checksum  {checkpoint.checksum_of(options.out)}")
 
 
+def open_weights(path: Path, options: Namespace) -> DepthEstimator:
+    """Open a checkpoint's network. **Raises**: UserError for an exported graph, which has no weights to convert."""
+    estimator = open_network(path, options.weights, device=options.device, amp=options.amp)
+    if not isinstance(estimator.network, DepthNet):
+        raise UserError(f"{path}: got an exported graph, expected weights. Name the run's checkpoint.")
+    return estimator
+
+
 def average_networks(trained: DepthEstimator, others: Sequence[DepthEstimator]) -> dict[str, Any]:
     """Give a network the mean of its weights and the others'; return what describes the training of all.
 
@@ -77,8 +81,6 @@ def average_networks(trained: DepthEstimator, others: Sequence[DepthEstimator]) 
         for key in ("encoder", "target", "output", "max_depth_m"):
             if (got := other.about.get(key)) != (expected := trained.about[key]):
                 raise UserError(f"--average {other.name}: got {key} {got}, expected {expected}, as of {trained.name}.")
-        if not isinstance(other.network, DepthNet):
-            raise UserError(f"--average {other.name}: got an exported graph, expected weights.")
     every = [trained, *others]
     trained.network.load_state_dict(checkpoint.average_weights([estimator.network.state_dict() for estimator in every]))
     frames = dict.fromkeys(estimator.about.get("frames", "") for estimator in every)

@@ -139,6 +139,8 @@ class ListedPairs:
         names = [name for row in self.rows for name in row[:2]]
         with ThreadPoolExecutor(THREADS) as pool:  # a network's disk answers slowly, but many requests at once
             facts = list(pool.map(self._sizes_and_times, (names[start::THREADS] for start in range(THREADS))))
+            raw = [row.image for row in self.rows if os.path.splitext(row.image)[1].lower() not in COMPRESSED]
+            content_of = dict(zip(raw, pool.map(self._middle, raw), strict=True))
         if names and not any(map(any, facts)):
             raise UserError(
                 f"{self.root / names[0]}: got no such file, and none of the {len(names) - 1} others that were looked "
@@ -148,22 +150,17 @@ class ListedPairs:
         size_of = dict(
             zip((name for start in range(THREADS) for name in names[start::THREADS]), chain(*sizes), strict=True)
         )
-        keys = [self._key(row, size_of[row.image], size_of[row.depth]) for row in self.rows]
+        keys = [_key(row, size_of[row.image], size_of[row.depth], content_of.get(row.image, b"")) for row in self.rows]
         settings = (self.units_per_m, self.border_px, self.camera, self.fov_deg)
         identity = _digest(settings, self.rows, sizes)
         return identity, _digest(identity, self.root.resolve(), facts), keys
 
-    def _key(self, row: Row, *sizes: int | None) -> str:
-        """Compute what a frame is known by in copies of the data: its name in its folder and the sizes of its files.
-
-        The sizes of compressed files differ; of others, some content is part of the key.
-        """
-        path, content = Path(os.path.normpath(row.image)), b""
-        if path.suffix.lower() not in COMPRESSED and sizes[0]:
-            with contextlib.suppress(OSError), open(self.root / row.image, "rb") as file:
-                file.seek(sizes[0] // 2)
-                content = file.read(4096)
-        return _digest(path.parts[-2:], sizes, content)[:KEY_DIGITS]
+    def _middle(self, name: str) -> bytes:
+        """Read some content of a file, which tells it from others of its size; none of a missing one."""
+        with contextlib.suppress(OSError, ValueError), open(self.root / name, "rb") as file:
+            file.seek(os.fstat(file.fileno()).st_size // 2)
+            return file.read(4096)
+        return b""
 
     def _sizes_and_times(self, names: Sequence[str]) -> list[tuple[int, int] | None]:
         """Return the size and time of each file, None for a missing one."""
@@ -227,6 +224,15 @@ class ListedPairs:
 
 def _digest(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode(errors="surrogateescape")).hexdigest()
+
+
+def _key(row: Row, image_size: int | None, depth_size: int | None, content: bytes) -> str:
+    """Compute what a frame is known by in copies of the data: its name in its folder and the sizes of its files.
+
+    The sizes of compressed files differ; of others, some content is part of the key.
+    """
+    parts = Path(os.path.normpath(row.image)).parts[-2:]
+    return _digest(parts, (image_size, depth_size), content)[:KEY_DIGITS]
 
 
 class Subset:
