@@ -87,7 +87,8 @@ def training_parser(description: str | None) -> Parser:
     add("--encoder-lr-scale", type=POSITIVE, default=1.0, metavar="X", help="the encoder's rate, as a multiple of --lr")
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate after the warm-up")
     add("--warmup", type=SHARE, default=0.1, metavar="SHARE", help="share of the steps in which the rate rises")
-    add("--loss", choices=LOSSES, default="mse", help="mixed: logarithmic, absolute and gradient error")
+    help_ = "mixed: logarithmic, absolute and gradient error; +mse: and squared error; log: less scale-invariant"
+    add("--loss", choices=LOSSES, default="mse", help=help_)
     add("--optimizer", choices=OPTIMIZERS, default="adan", help="optimiser")
     add("--weight-decay", type=NOT_NEGATIVE, default=1e-4, metavar="X", help="on kernels, not on norms and biases")
     add("--clip", type=POSITIVE, default=0.5, metavar="NORM", help="largest norm of the gradient")

@@ -35,22 +35,37 @@ def mse(prediction: Tensor, target: Tensor, valid: Tensor, average: Average = No
     return masked_mean((prediction - target) ** 2, valid, average=average)
 
 
-def mixed(prediction: Tensor, target: Tensor, valid: Tensor, average: Average = None) -> Tensor:
-    """Scale-invariant log error + 2 x absolute error + 2 x absolute error of the gradients.
+def mixed(
+    prediction: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    average: Average = None,
+    *,
+    invariance: float = 0.5,
+    squared: float = 0.0,
+) -> Tensor:
+    """Log error + 2 x absolute error + absolute error of the gradients + `squared` x squared error.
 
-    The log term weighs near and far alike, as AbsRel and delta do; the gradients sharpen edges.
+    The log error weighs near and far alike, as AbsRel and delta do; with an `invariance` of 1, a common factor of all
+    pixels counts nothing, with 0, as any other error. The gradients sharpen edges.
 
-    **Source**: Eigen, Puhrsch, Fergus 2014, arXiv 1406.2283, equation 4 with lambda = 0.5, its root taken;
+    **Source**: Eigen, Puhrsch, Fergus 2014, arXiv 1406.2283, equation 4 with lambda = `invariance`, its root taken;
     gradients: Hu et al. 2019, arXiv 1803.08673.
     """
     error = prediction - target
     log_error = prediction.clamp(min=1e-3).log() - target.clamp(min=1e-3).log()
     image = (1, 2, 3)
-    variance = masked_mean(log_error**2, valid, image) - 0.5 * masked_mean(log_error, valid, image) ** 2
+    variance = masked_mean(log_error**2, valid, image) - invariance * masked_mean(log_error, valid, image) ** 2
     batch_mean = partial(masked_mean, average=average)
     rows = batch_mean(error.diff(dim=3).abs(), valid[..., 1:] & valid[..., :-1])
     columns = batch_mean(error.diff(dim=2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
-    return (variance + 1e-6).sqrt().mean() + 2 * batch_mean(error.abs(), valid) + rows + columns
+    value = (variance + 1e-6).sqrt().mean() + 2 * batch_mean(error.abs(), valid) + rows + columns
+    return value + squared * mse(prediction, target, valid, average)
 
 
-LOSSES: dict[str, Loss] = {"mse": mse, "mixed": mixed}
+LOSSES: dict[str, Loss] = {
+    "mse": mse,
+    "mixed": mixed,
+    "mixed+mse": partial(mixed, squared=10),
+    "log+mse": partial(mixed, invariance=0, squared=10),
+}

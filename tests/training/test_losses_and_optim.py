@@ -8,7 +8,7 @@ from adan_pytorch import Adan
 from torch import nn
 from torch.optim import AdamW
 
-from src.training.losses import LOSSES, make_target, mixed, mse
+from src.training.losses import LOSSES, make_target, mse
 from src.training.optim import make_ema, make_optimizer, make_schedule
 
 
@@ -79,20 +79,24 @@ def maps() -> Maps:
     return prediction.requires_grad_(), target, torch.rand(2, 1, 8, 8, generator=g) > 0.3
 
 
-def test_losses_by_hand(maps: Maps) -> None:
+@pytest.mark.parametrize(
+    ("name", "invariance", "squared"), [("mixed", 0.5, 0), ("mixed+mse", 0.5, 10), ("log+mse", 0, 10)]
+)
+def test_losses_by_hand(maps: Maps, name: str, invariance: float, squared: float) -> None:
     p, t, v = (tensor.detach().numpy() for tensor in maps)
     p, t = p.astype(np.float64), t.astype(np.float64)
     assert mse(*maps).item() == pytest.approx(np.mean((p[v] - t[v]) ** 2), rel=1e-5)
     logs = []
     for i in range(2):
         e = np.log(p[i][v[i]]) - np.log(t[i][v[i]])
-        logs.append(np.sqrt(np.mean(e**2) - 0.5 * np.mean(e) ** 2 + 1e-6))
+        logs.append(np.sqrt(np.mean(e**2) - invariance * np.mean(e) ** 2 + 1e-6))
     error = p - t
     across, both_across = np.diff(error, axis=3), v[..., 1:] & v[..., :-1]
     down, both_down = np.diff(error, axis=2), v[:, :, 1:] & v[:, :, :-1]
     expected = np.mean(logs) + 2 * np.abs(error[v]).mean()
     expected += np.abs(across[both_across]).mean() + np.abs(down[both_down]).mean()
-    assert mixed(*maps).item() == pytest.approx(expected, rel=1e-5)
+    expected += squared * np.mean(error[v] ** 2)
+    assert LOSSES[name](*maps).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values())
