@@ -17,15 +17,13 @@ from src.cli.report import print_comparison, report
 from src.conventions import UserError
 from src.estimator import DepthEstimator
 from src.scoring.evaluation import write_json
+from src.training.checkpoint_manager import BEST
 from src.training.run_log import check_writable
 
 
 def main() -> None:
     options = parse_evaluation(__doc__)
-    folder = options.checkpoint.parent if options.checkpoint else Path("runs") / "shipped"
-    if options.limit:  # the figures of some frames must not replace those of all
-        folder /= f"limit-{options.limit}"
-    folder = options.out or folder
+    folder = options.out or default_folder(options.checkpoint, options.weights, options.limit)
     check_writable(folder)
     if options.json:
         check_writable(options.json.parent, "--json")
@@ -45,6 +43,14 @@ def main() -> None:
         result["compared"] = print_comparison(scores, others, (estimator.name, other.name))
     if options.json:
         write_json(options.json, result)
+
+
+def default_folder(checkpoint: Path | None, weights: str | None, limit: int | None) -> Path:
+    """Choose the folder of the results. Other weights than a run's best, and fewer frames, replace no figures."""
+    folder = checkpoint.parent if checkpoint else Path("runs") / "shipped"
+    if checkpoint and (folder / BEST).exists() and (checkpoint.name != BEST or weights):
+        folder /= "-".join([checkpoint.name.replace(".", "-"), *([weights] if weights else [])])
+    return folder / f"limit-{limit}" if limit else folder
 
 
 def check_comparable(first: DepthEstimator, second: DepthEstimator) -> None:

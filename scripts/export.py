@@ -103,6 +103,7 @@ def make_writer(
     else:
         model = to_onnx(network, unit=unit, dynamic_batch=options.dynamic_batch)
     facts = {"unit": unit, "parameters": sum(weights.numel() for weights in network.parameters())}
+    facts["precision"] = "int8" if options.int8 else "float32"
     return lambda path, about: write_model(model, path, {**about, **facts})
 
 

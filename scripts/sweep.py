@@ -129,11 +129,12 @@ def write_report(options: Namespace, runs: Sequence[Run], short: Sequence[Run]) 
         sections.append(describe(short, options.out / "curves-short.png", "Short runs"))
     places = {"data_dir", "cache_dir", "out", "presets"}
     words = as_tokens({key: value for key, value in as_preset(options).items() if key in options.typed - places})
+    folder = ["--data-dir path/to/nyu"] if options.data_dir else []
     scored = next((run_.result for run_ in [*runs, *short] if run_.result), None)
     if scored is None:
         raise UserError(f"{options.out}: none of the runs stayed finite, so there is nothing to report.")
     values = {
-        "command": " ".join(["python scripts/sweep.py", "--data-dir path/to/nyu", *words]),
+        "command": " ".join(["python scripts/sweep.py", *folder, *words]),
         "frames": f"{scored['count']} {scored['split']} frames of {scored['data']}",
         "machine": f"{scored['device']}, {scored['precision']}",
         "seed": options.seed,

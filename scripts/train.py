@@ -79,6 +79,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     facts = describe_run(options, frames, batches.plan, precision)
     if resumed is not None:
         restore(state, resumed, facts, frames.validation)
+        state.place_schedule(state.epoch * (len(batches) // options.accumulate) + state.batch // options.accumulate)
     forward = distributed.share_gradients(network)
     options.out = options.out or make_run_folder(options.data)
     manager = CheckpointManager(options.out, state, facts, every=options.checkpoint_every, interruption=interruption)
@@ -90,7 +91,8 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
         after_step = profiled(after_step, network, options.out / "trace.json")
     draw = partial(draw_samples, drawn[0], drawn[1].packed, facts=facts, precision=precision.exact, log=log)
 
-    print(f"{len(batches.packed)} training frames, {precision.name}, run folder {options.out}", flush=True)
+    counts = f"{len(batches.packed)} training frames, {len(validation.packed) if validation else 0} for validation"
+    print(f"{counts}, {precision.name}, run folder {options.out}", flush=True)
     bar = image_bar(batches, state, options.epochs)
     validation_s = 0.0
     with interruption.deferred(), bar:

@@ -16,6 +16,7 @@ src.viewing          arrays -> pictures, videos, point clouds, 3-D recordings
 src.conventions      sizes, the depth range, the camera, frames and batches, the user's error
 src.choices          the values that options take
 src.files            atomic writes
+src.ssim             structural similarity, of training and scoring
 
 The packages of the middle layer do not import one another: the loop receives a module and
 batches, the pictures receive arrays. `tests/test_layers.py` enforces this map.

@@ -10,7 +10,7 @@ LAYERS = (
     {"cli", "benchmarks"},
     {"estimator"},
     {"network", "rooms", "data", "training", "scoring", "viewing"},
-    {"conventions", "choices", "files"},
+    {"conventions", "choices", "files", "ssim"},
 )
 FILES = sorted((ROOT / "src").rglob("*.py"))
 

@@ -52,10 +52,10 @@ def announce(pairs: Pairs) -> Pairs:
     return pairs
 
 
-def announce_empty(count: int, total: int, max_depth_m: float) -> None:
+def announce_empty(count: int, total: int, max_depth_m: float, part: str = "") -> None:
     """Print how many frames have nothing to learn from or to score."""
     if count and is_first():
-        print(f"{count} of {total} frames have no valid depth up to {max_depth_m:g} m: left out", flush=True)
+        print(f"{count} of {total} frames have no valid depth up to {max_depth_m:g} m{part}: left out", flush=True)
 
 
 def describe_frames(kind: str, frames: Pairs, held_out: Pairs | None) -> str:

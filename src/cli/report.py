@@ -80,7 +80,7 @@ def report(
         weights=estimator.weights,
         epoch=about["epoch"],
         device=describe_device(precision.device),
-        precision=precision.type_name,
+        precision=about.get("precision", precision.type_name),
         mean_map_frames=baseline.frames if baseline else 0,
         parameters=about.get("parameters") or sum(parameter.numel() for parameter in network.parameters()),
         revision=revision(),
@@ -106,7 +106,7 @@ def report(
     print(f"worst frames: {', '.join(result['worst'])}")
     if left_out.reasons:
         print(f"{len(left_out.reasons)} frames could not be read: these figures are not those of the whole list.")
-    announce_empty(len(left_out.empty), len(pairs), max_depth_m)
+    announce_empty(len(left_out.empty), len(pairs), max_depth_m, " in the Eigen crop")
     if unit_m is None:
         print("eigen and metric10 need metres, which this network (--target relative) does not estimate.")
     print(f"\nresult  {stem}.json\nper image  {stem}.csv\npicture  {stem}.png")
@@ -134,14 +134,13 @@ def report_best(options: Namespace, data: Data) -> None:
 def print_comparison(
     first: Sequence[evaluation.ImageScore], second: Sequence[evaluation.ImageScore], names: Sequence[str]
 ) -> dict[str, Any]:
-    """Print and return how two networks differ on the frames that both were scored on.
+    """Print and return how two networks differ on the frames of one list, a photo of which may be listed twice.
 
-    **Raises**: UserError when they have no frame in common.
+    **Raises**: UserError when a frame was read for one of them only.
     """
-    others = {score.name: score for score in second}
-    pairs = [(score, others[score.name]) for score in first if score.name in others]
-    if not pairs:
-        raise UserError("--compare: the two networks were scored on no common frame. Name the same --data.")
+    if [score.name for score in first] != [score.name for score in second]:
+        raise UserError("--compare: some frames could be read for one of the networks only. Try again.")
+    pairs = list(zip(first, second, strict=True))
     print(f"\n{names[0]} and {names[1]} on the same {len(pairs)} frames; difference: the second minus the first\n")
     print(f"{'measure':22}{'first':>9}{'second':>9}{'difference':>12}{'95 % interval':>20}{'p':>9}")
     compared = {}

@@ -122,7 +122,8 @@ def _make_row(cells: list[str], columns: list[str], position: str) -> tuple[str,
 def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple[list[Row], list[Row]]:
     """Hold out whole scenes until they hold at least `fraction` of the rows: (train, validation).
 
-    Of a single scene the last rows are held out, so that neighbours mostly stay together.
+    Scenes of more than twice as many rows are trained on. Of a single scene the last rows are held out, so that
+    neighbours mostly stay together.
 
     **Raises**: UserError for a single row, and for a photo in two scenes.
     """
@@ -139,11 +140,13 @@ def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple
     scenes = sorted(sizes)
     if len(scenes) == 1:
         return list(rows[: len(rows) - wanted]), list(rows[len(rows) - wanted :])
+    shuffled = [scenes[index] for index in np.random.default_rng(seed).permutation(len(scenes))]
+    small = [scene for scene in shuffled if sizes[scene] <= 2 * wanted] or [min(shuffled, key=sizes.__getitem__)]
     held_out: set[str] = set()
     count = 0
-    for index in np.random.default_rng(seed).permutation(len(scenes)):
+    for scene in small:
         if count >= wanted or len(held_out) == len(scenes) - 1:
             break
-        held_out.add(scenes[index])
-        count += sizes[scenes[index]]
+        held_out.add(scene)
+        count += sizes[scene]
     return [row for row in rows if row.scene not in held_out], [row for row in rows if row.scene in held_out]

@@ -81,7 +81,7 @@ def read_array(path: Path) -> NDArray[Any]:
 
 
 def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
-    """Convert any mode to 8-bit RGB, upright by EXIF: 16 bits are scaled, transparency becomes white.
+    """Convert any mode to 8-bit RGB, upright by EXIF: 16 bits are scaled to 8, transparency becomes white.
 
     **Raises**: UserError for floating-point pixels, whose range is unknown, and for damaged EXIF.
     """
@@ -90,8 +90,9 @@ def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     with _name_in_errors(path):
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
-            grey = (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
+            values = np.asarray(image).clip(0, 65535)
+            has_8_bits = image.mode == "I" and values.max() < 256  # 32 bits a pixel, of whatever range
+            return np.repeat((values // (1 if has_8_bits else 257)).astype(np.uint8)[..., None], 3, axis=2)
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

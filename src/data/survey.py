@@ -58,7 +58,9 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
         counts += np.bincount(cells[frame.valid], minlength=GRID * GRID)
         if height_m := estimate_height(frame.depth_m, frame.valid, frame.camera):
             result.heights_m.append(height_m)
-        depths.append(valid_m[:: max(1, len(valid_m) // PIXELS_PER_FRAME)])
+        # No whole number of rows apart: a stride of a multiple of the width would see one column.
+        chosen = np.linspace(0, len(valid_m) - 1, min(len(valid_m), PIXELS_PER_FRAME)).astype(int)
+        depths.append(valid_m[chosen])
     with np.errstate(invalid="ignore"):
         result.mean_map_m = (totals / counts).reshape(GRID, GRID)
     depth_m = np.concatenate(depths)

@@ -48,6 +48,7 @@ class Video:
         self.count = self.stream.frames
         """Number of frames by the file's header; 0 if unknown."""
         self.tick_s = float(self.stream.time_base or 0)
+        self.pixel_aspect = float(self.stream.sample_aspect_ratio or 1)  # width / height: 4/3 in HDV
         self.start_s, self.length_s = self._promise()
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], float]]:
@@ -61,7 +62,8 @@ class Video:
                     shift_s = -clock_s
                 elif not -1 < clock_s - before_s < LONGEST_GAP_S:
                     shift_s += before_s + step_s - clock_s
-                image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                image = frame.to_ndarray(format="rgb24", width=round(frame.width * self.pixel_aspect))
+                image = np.rot90(image, round(frame.rotation / 90))
                 yield np.ascontiguousarray(image), clock_s + shift_s
                 done += 1
                 end_s = max(end_s, clock_s + ((frame.duration or 0) * self.tick_s or step_s))

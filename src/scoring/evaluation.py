@@ -190,7 +190,9 @@ def write_csv(path: Path, scores: Sequence[ImageScore]) -> None:
 
     **Raises**: UserError when the file cannot be written.
     """
-    columns = [(protocol, measure) for protocol in scores[0].plain for measure in scores[0].plain[protocol]]
+    columns = dict.fromkeys(
+        (protocol, measure) for score in scores for protocol in score.plain for measure in score.plain[protocol]
+    )
     with (
         whole_file(path) as unfinished,
         unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,

@@ -23,12 +23,15 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from src.conventions import MAX_DEPTH_M, MIN_DEPTH_M
+from src.ssim import ssim
 
 EIGEN_SIZE_PX = (480, 640)
 EIGEN_CROP_PX = (45, 471, 41, 601)  # rows 45 to 471 and columns 41 to 601 of a 480x640 frame, the ends left out
 
 DISTANCES_M = (0, 2, 4, 6, 10)
 BOUNDARY_RATIOS = torch.linspace(1.05, 1.25, 10)  # of depths side by side, from which they count as a boundary
+
+LEAST_DENSITY = 0.5  # share of the truth at 56x56 that is measured, from which its boundaries are known
 
 Measures = dict[str, float]
 
@@ -137,19 +140,20 @@ def has_eigen_truth(truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> bool:
 
 
 def ssim_mse(prediction: Tensor, target: Tensor, measured: Tensor) -> Measures:
-    """SSIM (data range 1, torchmetrics) and mean squared error of one image.
+    """SSIM (data range 1) and mean squared error of one image over its measured pixels.
 
-    Unmeasured pixels are 0 in both for SSIM, and excluded from the error.
+    The SSIM of a dense truth is torchmetrics', as in the original project; that has no mask.
 
     **Shape**: three times (h, w).
     """
-    prediction, target = prediction.float() * measured, target.float() * measured
-    ssim = structural_similarity_index_measure(prediction[None, None], target[None, None], data_range=1.0)
-    assert isinstance(ssim, Tensor)
-    return {
-        "ssim": ssim.item(),
-        "mse": ((prediction - target) ** 2).sum().item() / max(int(measured.sum()), 1),
-    }
+    maps = prediction.float()[None, None], target.float()[None, None]
+    if measured.all():
+        similarity = structural_similarity_index_measure(*maps, data_range=1.0)
+        assert isinstance(similarity, Tensor)
+    else:
+        similarity = ssim(*maps, measured[None, None])
+    squared = ((prediction - target) ** 2)[measured].sum().item()
+    return {"ssim": similarity.item(), "mse": squared / max(int(measured.sum()), 1)}
 
 
 def boundary_f1(prediction: Tensor, truth: Tensor, measured: Tensor) -> Measures:
@@ -190,7 +194,7 @@ def score(
 
     **Shape**: prediction (h, w), truth_m (H, W), small_truth_m (56, 56).
     **Units**: prediction in units of `unit_m` metres; None for a network of the relative target, for which only
-    `relative`, `eigen_median` and `boundary` are defined.
+    `relative`, `eigen_median` and `boundary` are defined, the latter for dense truth.
     """
     measured = small_truth_m > 0
     small = prediction
@@ -201,8 +205,9 @@ def score(
     protocols = {
         "relative": ssim_mse(relative, relative_depth(small_truth_m), measured),
         "eigen_median": eigen(metres, truth_m, max_depth_m=max_depth_m, median_scaled=True),
-        "boundary": boundary_f1(small, small_truth_m, measured),
     }
+    if measured.float().mean() >= LEAST_DENSITY:
+        protocols["boundary"] = boundary_f1(small, small_truth_m, measured)
     if unit_m is not None:
         protocols["eigen"] = eigen(metres, truth_m, max_depth_m=max_depth_m)
         if truth_m.shape == EIGEN_SIZE_PX and (measures := fastdepth(metres, truth_m, max_depth_m)):

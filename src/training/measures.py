@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
+from src.ssim import ssim
 from src.training.losses import masked_mean
 
 MEASURES = ("ssim", "rmse", "abs_rel", "d1")
@@ -11,7 +11,7 @@ MEASURES = ("ssim", "rmse", "abs_rel", "d1")
 
 @torch.no_grad()
 def measure_images(prediction: Tensor, target: Tensor, valid: Tensor, unit: Tensor | float = 1.0) -> Tensor:
-    """Compute `MEASURES` of each image over its valid pixels; for SSIM, invalid ones are 0 in both.
+    """Compute `MEASURES` of each image over its valid pixels.
 
     **Shape**: three times (B, 1, h, w), and `unit` a number or (B,) -> (4, B).
     **Units**: near 0, far 1; RMSE times `unit`.
@@ -20,6 +20,4 @@ def measure_images(prediction: Tensor, target: Tensor, valid: Tensor, unit: Tens
     ratio = prediction.clamp(min=1e-3) / target.clamp(min=1e-3)
     errors = (prediction - target) ** 2, (ratio - 1).abs(), (torch.maximum(ratio, 1 / ratio) < 1.25).float()
     squared, relative, close = (masked_mean(error, valid, (1, 2, 3)) for error in errors)
-    ssim = structural_similarity_index_measure(prediction * valid, target * valid, reduction="none", data_range=1.0)
-    assert isinstance(ssim, Tensor)
-    return torch.stack([ssim, squared.sqrt() * unit, relative, close])
+    return torch.stack([ssim(prediction, target, valid), squared.sqrt() * unit, relative, close])

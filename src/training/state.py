@@ -62,6 +62,15 @@ class State:
             self.swa.update_parameters(self.network)
         self.streak = 0
 
+    def place_schedule(self, steps: int) -> None:
+        """Move the schedule to where it is after so many steps, skipped ones included.
+
+        A resumed run whose epochs have another number of steps than before would else end too early, or never.
+        """
+        if self.schedule.last_epoch + self.skipped != steps:
+            self.schedule.last_epoch = max(0, steps - self.skipped) - 1
+            self.schedule.step()
+
     @property
     def has_stalled(self) -> bool:
         """Whether the validation loss has not fallen by `LEAST_CHANGE` in the last `patience` epochs."""

@@ -55,6 +55,7 @@ UPRIGHT = {"exif": exif(orientation=6), "quality": 95}
         ("x.jpg", RED.convert("CMYK"), {"quality": 95}, (255, 0, 0), 0),
         ("x.png", RED.convert("P"), {}, (255, 0, 0), 0),
         ("x.png", Image.fromarray(np.asarray(RED.convert("L")).astype(np.uint16) * 257), {}, 76, 0),
+        ("x.tif", Image.fromarray(np.asarray(RED.convert("L")).astype(np.int32)), {}, 76, 0),
         ("x.png", Image.fromarray(np.dstack([RED_LEFT, RED_LEFT[..., 0]])), {}, (255, 0, 0), 255),  # transparent black
         ("x.gif", RED, {"save_all": True, "append_images": [Image.new("RGB", RED.size, "blue")]}, (255, 0, 0), 0),
         ("x.png", RED.convert("L").point(lambda v: 255 * (v > 9)).convert("1"), {}, 255, 0),

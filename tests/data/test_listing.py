@@ -312,6 +312,12 @@ def test_validation_holds_out_whole_scenes() -> None:
     assert not {row.scene for row in train} & {row.scene for row in held_out}
     assert len(held_out) == 10
     assert split_by_scene(rows, 0.0) == (rows, [])
+    # A scene that is larger than what is wanted is trained on.
+    sizes = {"day": 500, "night": 20, "garage": 15, "hall": 40}
+    uneven = [Row(f"{scene}{n}", f"{n}", scene) for scene, size in sizes.items() for n in range(size)]
+    for seed in range(8):
+        assert 15 <= len(split_by_scene(uneven, 0.1, seed)[1]) <= 100
+        assert {row.scene for row in split_by_scene(uneven[:520], 0.01, seed)[1]} == {"night"}
     # Of one scene, the last rows.
     assert split_by_scene(rows[:5], 0.4) == (rows[:3], rows[3:5])
     assert split_by_scene(rows[:3], 0.1) == (rows[:2], rows[2:3])

@@ -71,6 +71,13 @@ def test_the_mean_map_has_its_top_row_first_and_omits_invalid_pixels() -> None:
     assert survey(Listed([sparse])).problems == []
 
 
+def test_depth_is_sampled_from_all_columns() -> None:
+    depth_m = np.linspace(1, 5, 1500, dtype=np.float32)[None].repeat(1000, axis=0)  # a stride of 1,500 is a column
+    valid = np.ones(depth_m.shape, bool)
+    found = survey(Listed([Frame(np.zeros((*depth_m.shape, 3), np.uint8), depth_m, valid, NYU_INTRINSICS)]))
+    assert (found.depth_m["p5"], found.depth_m["mean"]) == pytest.approx((1.2, 3), abs=0.1)
+
+
 def test_problems_are_named_and_the_rest_is_counted(nyu_folder: Path) -> None:
     folder = nyu_folder / "nyu_data/data/nyu2_test"
     pairs = open_nyu(nyu_folder / "nyu_data", "test", validation=0.1)

@@ -26,6 +26,7 @@ def write_film(
     sound_s: float = 0,
     codec: str = "libx264",
     sound: str = "aac",
+    pixel_aspect: Fraction = Fraction(1),
     tick: Fraction = Fraction(1, 100),
     **options: str,
 ) -> Path:
@@ -35,6 +36,7 @@ def write_film(
         stream = container.add_stream(codec, rate=10, options={"g": "4", "b_strategy": "0"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = tick
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         if sound_s:
             audio = container.add_stream(sound, rate=48000, layout="mono")
             for start in range(0, round(sound_s * 48000), 1024):
@@ -49,6 +51,11 @@ def write_film(
         if sound_s:
             container.mux(audio.encode())
     return path
+
+
+def test_pixels_become_square(tmp_path: Path) -> None:
+    video = Video(write_film(tmp_path / "x.mp4", pixel_aspect=Fraction(4, 3)))
+    assert {image.shape for image, _ in video} == {(48, 85, 3)}
 
 
 @pytest.mark.parametrize(
@@ -132,8 +139,9 @@ def test_trimmed_frames_are_not_missed(tmp_path: Path, start_s: float, length_s:
 )
 def test_times_that_are_missing_or_jump(tmp_path: Path, ticks: list[int | None], expected_s: list[float]) -> None:
     video = Video(write_film(tmp_path / "x.webm", live="1", **WEBM))
-    image = np.zeros((48, 64, 3), np.uint8)
-    frames = [SimpleNamespace(pts=pts, duration=0, rotation=0, to_ndarray=lambda format: image) for pts in ticks]
+    frames = [av.VideoFrame(64, 48, "rgb24") for _ in ticks]
+    for frame, pts in zip(frames, ticks, strict=True):
+        frame.pts = pts
     video.container.close()
     video.container = SimpleNamespace(decode=lambda stream: frames, close=lambda: None)
     assert [time_s for _, time_s in video] == pytest.approx(expected_s)

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from src.scoring.metrics import (
@@ -19,6 +20,8 @@ from src.scoring.metrics import (
     score,
     ssim_mse,
 )
+from src.ssim import ssim
+from src.training.measures import measure_images
 
 
 def truth_and_prediction(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,6 +93,29 @@ def test_ssim_and_mse_by_hand() -> None:
     got = ssim_mse(x, y, torch.ones(56, 56, dtype=torch.bool))
     assert got["ssim"] == pytest.approx(ssim_by_hand(x.double().numpy(), y.double().numpy()), abs=1e-4)
     assert got["mse"] == pytest.approx((x - y).square().mean().item(), rel=1e-5)
+
+
+def test_holes_in_the_truth_add_no_similarity() -> None:
+    g = torch.Generator().manual_seed(0)
+    truth = F.interpolate(torch.rand(1, 1, 9, 9, generator=g), 56, mode="bilinear")[0, 0]
+    prediction = (truth + 0.05 * torch.randn(56, 56, generator=g)).clamp(0, 1)
+    dense = torch.ones(56, 56, dtype=torch.bool)
+    expected = ssim_mse(prediction, truth, dense)["ssim"]
+    assert ssim(*(values[None, None] for values in (prediction, truth, dense))).item() == pytest.approx(expected)
+    block = dense.clone()
+    block[10:35, 5:45] = False
+    for measured in (block, torch.rand(56, 56, generator=g) < 0.3):
+        prediction_, truth_ = (torch.where(measured, values, 9) for values in (prediction, truth))
+        assert ssim_mse(prediction_, truth_, measured)["ssim"] == pytest.approx(expected, abs=0.03)
+        images = (values[None, None] for values in (prediction_, truth_, measured))
+        assert measure_images(*images)[0].item() == pytest.approx(expected, abs=0.03)
+
+
+def test_boundaries_are_known_in_dense_truth_only() -> None:
+    full, small = torch.full((480, 640), 3.0), torch.full((56, 56), 3.0)
+    assert "boundary" in score(small / 10, full, small, unit_m=10.0)
+    small[torch.arange(56) % 8 > 0] = 0
+    assert "boundary" not in score(full[:56, :56] / 10, full, small, unit_m=10.0)
 
 
 def test_the_seeds_protocols_divide_as_they_say() -> None:

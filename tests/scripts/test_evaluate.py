@@ -9,9 +9,12 @@ import torch
 from conftest import Script, Trained
 from PIL import Image
 
+from evaluate import default_folder
+from src.cli.report import print_comparison
 from src.conventions import UserError
 from src.estimator import DepthEstimator
 from src.network import SHIPPED
+from src.scoring.evaluation import ImageScore
 from src.training import checkpoint
 
 
@@ -49,6 +52,28 @@ def test_two_networks_are_compared_on_the_same_frames(
     d1 = result["compared"]["eigen_d1"]
     assert (d1["first"], d1["second"]) == tuple(r["protocols"]["eigen"]["d1"] for r in (result, other))
     assert len(list((tmp_path / "png" / "predictions").iterdir())) == 3
+
+
+def test_a_network_does_not_differ_from_itself_where_a_photo_is_listed_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scores = [ImageScore("a", {"relative": {"ssim": ssim, "mse": 0.1}}, {}, {}, {}, 1.0) for ssim in (0.2, 0.8)]
+    found = print_comparison(scores, scores, ("x", "y"))
+    assert (found["relative_ssim"]["first"], found["relative_ssim"]["second"]) == (0.5, 0.5)
+    assert "on the same 2 frames" in capsys.readouterr().out
+    with pytest.raises(UserError, match="one of the networks only"):
+        print_comparison(scores, scores[:1], ("x", "y"))
+
+
+def test_figures_of_other_weights_do_not_replace_those_of_the_best(tmp_path: Path) -> None:
+    best, last, graph = (tmp_path / name for name in ("best.pt", "last.pt", "net.onnx"))
+    assert default_folder(last, None, None) == tmp_path  # a file alone is no run
+    best.touch()
+    assert default_folder(best, None, None) == tmp_path
+    assert default_folder(best, "raw", None) == tmp_path / "best-pt-raw"
+    assert default_folder(last, None, 5) == tmp_path / "last-pt" / "limit-5"
+    assert default_folder(graph, None, None) == tmp_path / "net-onnx"
+    assert default_folder(None, None, None) == Path("runs") / "shipped"
 
 
 def test_a_csv_is_scored_without_a_mean_map(script: Script, trained: Trained, tmp_path: Path) -> None:

@@ -196,7 +196,12 @@ def test_a_stopped_run_names_the_command_and_restarts_its_epoch_where_the_batche
     done = script("train.py", "--resume", "run", "--batch-size", 1)
     assert "resumed after epoch 0 and 1 batches" in done.stdout
     assert "now 4 frames in batches of 1, seed 0, before 4 frames in batches of 2" in done.stdout
-    assert [line["step"] for line in history(tmp_path / "run")] == [1 + 4]
+    assert [line["step"] for line in history(tmp_path / "run")] == [4]  # the schedule goes back with the epoch
+    assert history(tmp_path / "run")[0]["train_lr"] == 0
+    done = script("train.py", "--resume", "run", "--batch-size", 2, "--epochs", 3)
+    assert [line["step"] for line in history(tmp_path / "run")] == [4, 2 + 2, 2 + 2 + 2]
+    rates = [line["train_lr"] for line in history(tmp_path / "run")]
+    assert rates[1] > rates[2] == 0  # it ends with the training, not after as many steps as before
 
 
 def write_csv(folder: Path, *, bad: bool = False) -> Path:
