@@ -22,6 +22,7 @@ from PIL import Image
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from src.choices import ROOMS
 from src.estimator import DepthEstimator
 from src.network import SHIPPED
 from src.training import checkpoint
@@ -167,12 +168,13 @@ def offline(shared: Path) -> dict[str, str]:
 def script(
     tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Script:
-    """Run a script as a user does, from an empty folder elsewhere, but in this process: without imports of seconds."""
+    """Run a script as a user does, but in this process: without imports of seconds. An empty folder is the current."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(ROOMS, "test", 4)  # rendering and scoring all 40 takes longer than the rest of a tiny run
     for name, value in offline.items():
         monkeypatch.setenv(name, value)
 
     def call(name: str, *arguments: object, status: int = 0) -> Ended:
-        monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         capfd.readouterr()
         ended = 0
