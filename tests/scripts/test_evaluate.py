@@ -58,7 +58,7 @@ def test_a_csv_is_scored_without_a_mean_map(script: Script, trained: Trained) ->
         assert f"error: {option} " in refused.stderr and "network" not in refused.stdout
 
 
-def test_exported_weights_have_scores_and_predict_the_same(script: Script, finished_run: Path, trained: Trained) -> None:
+def test_an_export_has_scores_and_predicts_the_same(script: Script, finished_run: Path, trained: Trained) -> None:
     done = script("export.py", finished_run / "best.pt", "--data-dir", trained.nyu, "--limit", 2)
     exported = checkpoint.load(finished_run / "best.safetensors")
     assert exported["about"]["scores"]["count"] == 2
