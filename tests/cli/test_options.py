@@ -170,8 +170,6 @@ def test_an_option_without_effect_or_that_would_replace_an_input_is_refused(
 
 
 SLOW = ("torch", "timm", "torchvision", "torchmetrics", "numba", "matplotlib", "rerun", "gradio", "PIL")
-
-
 HELP = [(path.name, "--help") for path in sorted((ROOT / "scripts").glob("[a-z]*.py"))]
 
 
