@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -165,14 +166,9 @@ def test_of_two_runs_that_pack_the_same_the_first_wins(run: Run, tmp_path: Path)
     ("function", "message"),
     [("os.mkdir", "--cache-dir"), ("pathlib.Path.mkdir", "--cache-dir"), ("os.replace", "not be written")],
 )
-def test_a_cache_that_cannot_be_written_is_named(
-    run: Run, monkeypatch: pytest.MonkeyPatch, function: str, message: str
-) -> None:
-    def refuse(*_: Any, **__: Any) -> str:
-        raise PermissionError(13, "Permission denied")
-
+def test_an_unwritable_cache_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, function: str, message: str) -> None:
     run.cache.mkdir()
-    monkeypatch.setattr(function, refuse)
+    monkeypatch.setattr(function, Mock(side_effect=PermissionError(13, "Permission denied")))
     with pytest.raises(UserError, match=message):
         run.pack()
     assert list(run.cache.iterdir()) == []

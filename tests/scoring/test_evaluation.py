@@ -125,10 +125,8 @@ def run(name: str, ssim: float, abs_rel: float) -> Run:
 
 def test_runs_are_compared_with_each_other_the_mean_map_and_the_original() -> None:
     names = ("lr-2e-4", "lr-2e-3-plain", "lr-2e-3", "lr-2e-3-swa", "lr-8e-3")
-    runs = [
-        run(*figures)
-        for figures in zip(names, (0.6, 0.65, 0.7, 0.72, 0.68), (0.22, 0.21, 0.2, 0.19, 0.18), strict=True)
-    ]
+    figures = (0.6, 0.22), (0.65, 0.21), (0.7, 0.2), (0.72, 0.19), (0.68, 0.18)
+    runs = [run(name, ssim, abs_rel) for name, (ssim, abs_rel) in zip(names, figures, strict=True)]
     words = conclude(runs)
     assert "the order is lr-2e-3-swa (0.7200), lr-2e-3 (0.7000), lr-8e-3 (0.6800), lr-2e-3-plain (0.6500)" in words
     assert "lr-8e-3 is the best, with 0.1800" in words

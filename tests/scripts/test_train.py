@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -67,9 +68,7 @@ def test_a_profile_names_the_networks_parts(script: Script, trained: Trained, mo
     assert "%  aten::convolution_backward" in done.stdout
 
 
-def test_a_run_resumes_with_its_own_options_although_its_newest_state_is_damaged(
-    script: Script, finished_run: Path, trained: Trained
-) -> None:
+def test_a_damaged_run_resumes_with_its_own_options(script: Script, finished_run: Path, trained: Trained) -> None:
     newest = finished_run / "last.pt"
     newest.write_bytes(newest.read_bytes()[:-1000])
     done = script("train.py", "--resume", finished_run)
@@ -166,9 +165,7 @@ def test_half_precision_and_the_relative_target_and_a_resume_in_another_type(scr
     assert all(np.isfinite(line["train_loss"]) for line in history(Path("run")))
 
 
-def test_a_stopped_run_names_the_command_and_restarts_its_epoch_with_other_batches(
-    script: Script, trained: Trained
-) -> None:
+def test_a_stopped_run_names_its_command_and_restarts_an_epoch_of_new_batches(script: Script, trained: Trained) -> None:
     options = ("--limit", 4, "--batch-size", 2, "--epochs", 1, "--max-minutes", "0.001")
     done = script("train.py", "--data-dir", trained.nyu, "--out", "run", *options)
     assert "train.py --resume run/last.pt --max-minutes 0.001" in done.stdout
@@ -250,42 +247,34 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(("platform", "quote"), [("linux", "'"), ("win32", '"')])
-def test_commands_are_quoted_as_the_systems_shell_reads_them(
-    monkeypatch: pytest.MonkeyPatch, platform: str, quote: str
-) -> None:
-    def refuse(path: Path) -> str:
-        raise ValueError("path is on mount 'D:', start on mount 'C:'")
-
+def test_commands_are_quoted_for_the_systems_shell(monkeypatch: pytest.MonkeyPatch, platform: str, quote: str) -> None:
     monkeypatch.setattr("src.cli.resume.ROOT", Path("/a b"))
     monkeypatch.setattr("sys.platform", platform)
-    monkeypatch.setattr("os.path.relpath", refuse)
+    monkeypatch.setattr("os.path.relpath", Mock(side_effect=ValueError("path is on mount 'D:', start on mount 'C:'")))
     assert script_command("train.py", "--out", Path("c d")) == "'/a b/scripts/train.py' --out 'c d'".replace("'", quote)
 
 
 MISTAKES = {
     "no data there": (["--data-dir", "nowhere"], "no NYU there"),
     "no weights of it": (["--encoder", "efficientnet_b0", "--data-dir", "{nyu}"], "--no-pretrained"),
-    "unwritable out": (["--out", "{file}/run", "--data-dir", "{nyu}"], "cannot be written"),
+    "unwritable out": (["--out", "file/run", "--data-dir", "{nyu}"], "cannot be written"),
     "run there": (["--out", "{run}", "--data-dir", "{nyu}"], "holds a run already"),
-    "misspelt preset key": (["--preset", "{preset}"], "unrecognized arguments: --epocs=3"),
+    "misspelt preset key": (["--preset", "preset.yaml"], "unrecognized arguments: --epocs=3"),
     "missing checkpoint": (["--resume", "no.pt"], "no.pt: no such checkpoint"),
     "no step": (["--accumulate", "99", "--limit", "4", "--data-dir", "{nyu}"], "--accumulate 99"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_costs_one_line_and_leaves_nothing(
-    script: Script, trained: Trained, tmp_path: Path, mistake: str
-) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "preset.yaml").write_text("epocs: 3\n")
-    paths = {"nyu": trained.nyu, "run": trained.run, "file": tmp_path / "file", "preset": tmp_path / "preset.yaml"}
-    arguments, message = MISTAKES[mistake]
-    before = sorted(tmp_path.rglob("*"))
-    done = script("train.py", *(argument.format(**paths) for argument in arguments), status=2)
+def test_a_mistake_costs_one_line_and_leaves_nothing(script: Script, trained: Trained, mistake: str) -> None:
+    Path("file").touch()
+    Path("preset.yaml").write_text("epocs: 3\n")
+    words, message = MISTAKES[mistake]
+    before = sorted(Path().rglob("*"))
+    done = script("train.py", *(word.format(**trained._asdict()) for word in words), status=2)
     (error,) = (line for line in done.stderr.splitlines() if line and " img" not in line)  # without progress bars
     assert message in error
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(Path().rglob("*")) == before
 
 
 def test_auto_without_data_and_network_trains_on_rooms(script: Script) -> None:
@@ -302,9 +291,7 @@ def test_a_run_that_torchrun_may_restart_needs_out(script: Script, monkeypatch: 
     assert "--out" in script("train.py", status=2).stderr
 
 
-def test_a_full_disk_ends_a_run_in_one_line_and_it_resumes_when_there_is_space(
-    script: Script, trained: Trained, small_disk: SmallDisk
-) -> None:
+def test_on_a_full_disk_a_run_ends_and_resumes_later(script: Script, trained: Trained, small_disk: SmallDisk) -> None:
     disk = small_disk(190_000_000)  # enough for one state and the best weights, and for half of the next state
     options = ("--limit", 2, "--batch-size", 2, "--epochs", 3, "--data-dir", trained.nyu, "--out", disk / "run")
     done = script("train.py", *options, status=2)

@@ -9,15 +9,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tiny import METRIC, make_batch, make_network, train
+from tiny import METRIC, make_batch, make_network, make_state, train
 from torch import nn
 
 from src.conventions import Batch, UserError
 from src.training import distributed
 from src.training.engine import Precision, validate
 from src.training.losses import LOSSES
-from src.training.optim import make_ema, make_schedule
-from src.training.state import State
 
 CASES = {
     "mse": {"loss": "mse"},
@@ -54,9 +52,7 @@ def run(
     network = distributed.share_statistics(
         (FrozenNorms(*layers) if frozen else layers).double().to(device), exact.device
     )
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    schedule = make_schedule(optimizer, steps=99, warmup_steps=1)
-    state = State(network, optimizer, schedule, exact.scaler(), make_ema(network, 0.9))
+    state = make_state(network, precision=exact, optimizer=torch.optim.SGD(network.parameters(), lr=0.1))
     rank, world_size = distributed.rank(), distributed.world_size()
     size = 4 // world_size
     batches = [frames(seed, rank * size, (rank + 1) * size, device) for seed in range(4)]
