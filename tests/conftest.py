@@ -31,27 +31,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "src" / "viewing" / "examples" / "room-1.jpg"
 REAL_NYU = Path(os.environ.get("NYU_DIR", ROOT.parent / "shared" / "nyu"))
 
-ABOUT = {
-    "encoder": "x",
-    "target": "metric",
-    "max_depth_m": 10.0,
-    "data": "rooms",
-    "epoch": 3,
-    "options": {},
-    "revision": "abc",
-}
+ABOUT = {"encoder": "x", "target": "metric", "max_depth_m": 10.0, "data": "rooms", "epoch": 3}
+ABOUT |= {"options": {}, "revision": "abc"}
 """What a checkpoint says of its network at least."""
 
 # The same cases on every machine, and none remembered: a test that fails here fails there.
-settings.register_profile(
-    "short",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+IGNORED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("short", derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED)
 settings.load_profile("short")
-
 
 LONGEST = ("test_notebooks.py", "test_survival.py", "test_train.py")
 TOGETHER = ("test_app.py", "test_onnx.py", "test_rooms.py", "test_distributed.py")

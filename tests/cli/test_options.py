@@ -197,11 +197,3 @@ def test_help_and_usage_errors_import_nothing_slow(tmp_path: Path, name: str, ty
 )
 def test_rooms_are_not_zoomed_unless_asked(parser: Parser, kind: str, typed: list[str], expected: Augmentation) -> None:
     assert choose_augmentation(parser.parse_args(typed), kind) == expected
-
-
-def test_a_package_that_is_not_installed_is_named_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('none', name='torch')")
-    command = [sys.executable, str(ROOT / "scripts" / "train.py")]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == "error: torch is not installed. Run: pip install -r requirements.txt\n"

@@ -325,12 +325,9 @@ def test_the_time_of_a_split_grows_linearly_with_its_scenes() -> None:
     assert time.process_time() - started < 5  # searching all rows for each scene took a minute
 
 
-def test_max_bad_is_a_number_a_share_or_a_default() -> None:
+def test_max_bad_is_a_number_a_share_or_a_default_but_never_all() -> None:
     # 0.29 * 100 is 28.999… in floating point.
     cases = (None, 6), (None, 50_688), (0, 50_688), (20, 6), (0.005, 1199), (0.29, 100)
     assert [allowed_bad(*case) for case in cases] == [10, 50, 0, 20, 5, 29]
-
-
-def test_no_frame_left_is_an_error() -> None:
     with pytest.raises(UserError, match=r"None of the 1 frames .* 0\.png: empty\."):
         Allowance(1).leave_out(0, UserError("0.png: empty."))

@@ -49,9 +49,8 @@ def run(
     """Train on four batches by SGD, so that steps are proportional to gradients; validate; return all results."""
     exact = Precision(torch.device(device), None)
     layers = make_network()
-    network = distributed.share_statistics(
-        (FrozenNorms(*layers) if frozen else layers).double().to(device), exact.device
-    )
+    layers = FrozenNorms(*layers) if frozen else layers
+    network = distributed.share_statistics(layers.double().to(device), exact.device)
     state = make_state(network, precision=exact, optimizer=torch.optim.SGD(network.parameters(), lr=0.1))
     rank, world_size = distributed.rank(), distributed.world_size()
     size = 4 // world_size
@@ -63,15 +62,8 @@ def run(
         is_bad = next(calls) == bad_batch and rank == world_size - 1
         return LOSSES[loss](*arguments) + (torch.inf if is_bad else 0)
 
-    mean = train(
-        state,
-        batches,
-        precision=exact,
-        loss=measured_loss,
-        forward=distributed.share_gradients(network),
-        clip=1e9,
-        accumulate=accumulate,
-    )
+    options = {"loss": measured_loss, "clip": 1e9, "accumulate": accumulate}
+    mean = train(state, batches, precision=exact, forward=distributed.share_gradients(network), **options)
     # Three batches of unequal size: two processes get two and one; then one batch: the second process gets none.
     held_out = [frames(7, 0, 2, device), frames(7, 2, 4, device), frames(8, 0, 1, device)]
     measured = [
