@@ -93,16 +93,6 @@ def test_one_clipped_step_by_hand() -> None:
     assert weight_of(scaled) == pytest.approx(weight_of(state), rel=1e-5)
 
 
-def test_accumulated_halves_make_the_step_of_the_whole() -> None:
-    whole = make_batch()._replace(valid=torch.ones(4, 1, 8, 8, dtype=torch.bool))
-    halves = [Batch(*(tensor[half] for tensor in whole[:3])) for half in (slice(0, 2), slice(2, 4))]
-    at_once, accumulated = make_scale(), make_scale()
-    train(at_once, [whole])
-    train(accumulated, halves, accumulate=2)
-    assert weight_of(accumulated) == pytest.approx(weight_of(at_once), rel=1e-5)
-    assert accumulated.schedule.last_epoch == 1
-
-
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_bad_step_changes_nothing_but_its_count(kind: str, accumulate: int) -> None:
@@ -114,12 +104,6 @@ def test_a_bad_step_changes_nothing_but_its_count(kind: str, accumulate: int) ->
     assert spoilt.schedule.last_epoch == clean.schedule.last_epoch == 2
     assert checkpoint.digest(spoilt.weights()) == checkpoint.digest(clean.weights())
     assert mean == pytest.approx(expected)
-
-
-def test_a_loss_can_be_bad_though_its_gradient_is_not() -> None:
-    state = make_scale()
-    train(state, [make_batch()], loss=lambda *arguments: mse(*arguments) + torch.inf)
-    assert (state.skipped, weight_of(state)) == (1, 1)
 
 
 def test_too_many_bad_steps_in_a_row_end_the_run_and_name_the_frames() -> None:
