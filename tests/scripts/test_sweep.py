@@ -37,9 +37,9 @@ def runs_inside(monkeypatch: pytest.MonkeyPatch) -> None:
                 status = 0
             except SystemExit as exit_:
                 status = int(exit_.code or 0)
-        process = MagicMock()  # one that has ended
-        process.wait.return_value = process.__enter__().wait.return_value = status
-        return process
+        ended = MagicMock(**{"wait.return_value": status})
+        ended.__enter__.return_value = ended
+        return ended
 
     monkeypatch.setattr(subprocess, "Popen", run_inside)
 
