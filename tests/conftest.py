@@ -22,6 +22,7 @@ from PIL import Image
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from src.choices import ROOMS
 from src.estimator import DepthEstimator
 from src.network import SHIPPED
 from src.training import checkpoint
@@ -30,27 +31,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "src" / "viewing" / "examples" / "room-1.jpg"
 REAL_NYU = Path(os.environ.get("NYU_DIR", ROOT.parent / "shared" / "nyu"))
 
-ABOUT = {
-    "encoder": "x",
-    "target": "metric",
-    "max_depth_m": 10.0,
-    "data": "rooms",
-    "epoch": 3,
-    "options": {},
-    "revision": "abc",
-}
+ABOUT = {"encoder": "x", "target": "metric", "max_depth_m": 10.0, "data": "rooms", "epoch": 3}
+ABOUT |= {"options": {}, "revision": "abc"}
 """What a checkpoint says of its network at least."""
 
 # The same cases on every machine, and none remembered: a test that fails here fails there.
-settings.register_profile(
-    "short",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+IGNORED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("short", derandomize=True, database=None, deadline=None, suppress_health_check=IGNORED)
 settings.load_profile("short")
-
 
 LONGEST = ("test_notebooks.py", "test_survival.py", "test_train.py")
 TOGETHER = ("test_app.py", "test_onnx.py", "test_rooms.py", "test_distributed.py")
@@ -167,12 +155,13 @@ def offline(shared: Path) -> dict[str, str]:
 def script(
     tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Script:
-    """Run a script as a user does, from an empty folder elsewhere, but in this process: without imports of seconds."""
+    """Run a script as a user does, but in this process: without imports of seconds. An empty folder is the current."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(ROOMS, "test", 4)  # rendering and scoring all 40 takes longer than the rest of a tiny run
     for name, value in offline.items():
         monkeypatch.setenv(name, value)
 
     def call(name: str, *arguments: object, status: int = 0) -> Ended:
-        monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         capfd.readouterr()
         ended = 0

@@ -12,14 +12,10 @@ from src.training.losses import LOSSES
 
 
 def test_a_resized_camera_sees_the_same_point_at_the_same_share_of_the_frame() -> None:
-    small = NYU_INTRINSICS.resized(160, 240)
+    full, small = NYU_INTRINSICS, NYU_INTRINSICS.resized(160, 240)
     for x in (-0.4, 0.0, 0.3):  # X / Z of a point
-        full_column = NYU_INTRINSICS.fx_px * x + NYU_INTRINSICS.cx_px
-        small_column = small.fx_px * x + small.cx_px
-        assert (small_column + 0.5) / 160 == pytest.approx((full_column + 0.5) / 640)
-        full_row = NYU_INTRINSICS.fy_px * x + NYU_INTRINSICS.cy_px
-        small_row = small.fy_px * x + small.cy_px
-        assert (small_row + 0.5) / 240 == pytest.approx((full_row + 0.5) / 480)
+        assert (small.fx_px * x + small.cx_px + 0.5) / 160 == pytest.approx((full.fx_px * x + full.cx_px + 0.5) / 640)
+        assert (small.fy_px * x + small.cy_px + 0.5) / 240 == pytest.approx((full.fy_px * x + full.cy_px + 0.5) / 480)
 
 
 def test_a_pixel_lands_where_the_pinhole_puts_it() -> None:
@@ -33,23 +29,16 @@ def test_a_pixel_lands_where_the_pinhole_puts_it() -> None:
         camera.unproject(depth_m[:3, :4])
 
 
-def test_a_file_appears_when_its_block_ends_well(tmp_path: Path) -> None:
+def test_a_file_appears_when_its_block_ends_well_and_stays_when_a_later_one_fails(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.txt"
     with whole_file(path) as unfinished:
         unfinished.write_text("whole")
         assert not path.exists()
-    assert path.read_text() == "whole"
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "x.txt"
-    path.write_text("earlier")
     with pytest.raises(KeyboardInterrupt), whole_file(path) as unfinished:
         unfinished.write_text("half")
         raise KeyboardInterrupt
-    assert path.read_text() == "earlier"
-    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_what_the_disk_refuses_costs_one_line(tmp_path: Path) -> None:

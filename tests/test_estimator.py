@@ -3,6 +3,7 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,31 +71,28 @@ def test_threads_share_an_estimator(estimator: DepthEstimator) -> None:
         np.testing.assert_allclose(list(pool.map(estimator, photos)), expected, rtol=1e-4)
 
 
+PIXELS = np.zeros((40, 40, 3), np.uint8)
+
+
 @pytest.mark.parametrize(
-    ("photo", "message"),
+    ("photo", "options", "message"),
     [
-        (np.zeros((40, 40), np.uint8), r"\(40, 40\) of uint8"),
-        (np.zeros((40, 40, 3), np.float32), "of float32"),
-        (7, "int"),
-        ([], "0 photos"),
-        ([np.zeros((40, 40, 3), np.uint8), np.zeros((40, 41, 3), np.uint8)], "2 photos of 2 sizes"),
-        ("no.jpg", r"no\.jpg"),
-        (np.zeros((3, 500, 3), np.uint8), "got 500x3 px, expected at least 16"),
+        (PIXELS[..., 0], {}, r"\(40, 40\) of uint8"),
+        (np.float32(PIXELS), {}, "of float32"),
+        (7, {}, "int"),
+        ([], {}, "0 photos"),
+        ([PIXELS, PIXELS[1:]], {}, "2 photos of 2 sizes"),
+        ("no.jpg", {}, r"no\.jpg"),
+        (np.zeros((3, 500, 3), np.uint8), {}, "got 500x3 px, expected at least 16"),
+        *((photo, {"fov_deg": n}, "to 179 degrees") for photo in (PHOTO, PIXELS) for n in (-60, 0.99, 180, np.nan)),
+        *((PIXELS, {"size_px": size}, re.escape(f"size_px={size}")) for size in ((0, 56), 56, (56,), (56.0, 56.0))),
     ],
 )
-def test_other_inputs_are_refused(estimator: DepthEstimator, photo: object, message: str) -> None:
+def test_other_inputs_angles_and_sizes_are_refused(
+    estimator: DepthEstimator, photo: object, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        estimator(photo)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("fov_deg", [-60, 0.99, 180, float("nan")])
-def test_impossible_angles_and_sizes_are_refused(estimator: DepthEstimator, fov_deg: float) -> None:
-    for photo in (PHOTO, np.asarray(Image.open(PHOTO))):
-        with pytest.raises(UserError, match=r"expected 3\.2 to 179 degrees"):
-            estimator(photo, fov_deg=fov_deg)
-    for size_px in ((0, 56), 56, (56,), (56.0, 56.0)):
-        with pytest.raises(UserError, match=re.escape(f"size_px={size_px}")):
-            estimator(PHOTO, size_px=size_px)  # type: ignore[arg-type]
+        estimator(photo, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("machine", [{"device": "cuda:0"}, {"device": "tpu"}, {"amp": "half"}])

@@ -53,10 +53,8 @@ def with_parameters(name: str, parameters: str) -> nbformat.NotebookNode:
     """Read a notebook and set all of its parameters."""
     notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    default, given = (
-        {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-        for source in (cell.source, parameters)
-    )
+    trees = ast.parse(cell.source), ast.parse(parameters)
+    default, given = ({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} for tree in trees)
     assert default <= given
     cell.source = parameters
     return notebook
@@ -253,13 +251,9 @@ class Kaggle:
             mounts += [f"mount --bind {packages_here} {packages_here}", f"mount -o remount,bind,ro {packages_here}"]
         mounts += ["mount -o remount,ro /kaggle", "cd /kaggle/working"]
         execute = f"exec {python} {folder}/execute.py {folder}/given.ipynb {folder}/done.ipynb"
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-ec", "\n".join([*mounts, execute])],
-            env=self._environment(home),
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+        command = ["unshare", "--mount", "sh", "-ec", "\n".join([*mounts, execute])]
+        environment = self._environment(home)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         assert {path: path.readlink() for path in before} == kept
         installed = {path.name for path in set(packages.iterdir()) - before}
@@ -267,17 +261,9 @@ class Kaggle:
 
     def _environment(self, home: Path) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
-        return {
-            **inherited,
-            **self.offline,
-            **LOCAL_KERNEL,
-            "HOME": str(home),
-            "TMPDIR": str(home),
-            "KAGGLE_KERNEL_RUN_TYPE": "Batch",
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(self.wheels),
-        }
+        pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)}
+        own = {"HOME": str(home), "TMPDIR": str(home), "KAGGLE_KERNEL_RUN_TYPE": "Batch", **pip}
+        return inherited | self.offline | LOCAL_KERNEL | own
 
 
 def site_packages() -> set[str]:

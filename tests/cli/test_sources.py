@@ -143,9 +143,8 @@ def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:
         Image.fromarray(np.full((48, 64), 2500, np.uint16)).save(tmp_path / "depth" / split / f"{split}.png")
     data = choose_data("folder", tmp_path, validation=0)
     assert data.last_split == "test"
-    assert [data.open(split).names for split in ("train", "test")] == [
-        [f"images/{s}/{s}.png"] for s in ("train", "Test")
-    ]
+    names = [data.open(split).names for split in ("train", "test")]
+    assert names == [["images/train/train.png"], ["images/Test/Test.png"]]
     for kind in ("images", "depth"):
         (tmp_path / kind / "train").rename(tmp_path / f"{kind}-elsewhere")
         (tmp_path / kind / "train").symlink_to(tmp_path / f"{kind}-elsewhere")

@@ -1,10 +1,12 @@
+import itertools
 import os
 import pickle
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -118,27 +120,26 @@ def test_a_frame_outside_of_the_root_is_not_left_out(run: Run, tmp_path: Path) -
     assert run.reported == []
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "missing": Path.unlink,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "of another shape": lambda path: np.save(path, np.load(path)[:, :-1]),
+    "of another type": lambda path: np.save(path, np.load(path).astype(np.int32)),
+    "without names": lambda path: path.write_text(path.read_text().replace('"names"', '"nams"')),
+}
 
 
-def change_shape(path: Path) -> None:
-    np.save(path, np.load(path)[:, :-1])
-
-
-def change_type(path: Path) -> None:
-    np.save(path, np.load(path).astype(np.int32))
-
-
-@pytest.mark.parametrize("name", ["images.npy", "depths.npy", "about.json"])
-@pytest.mark.parametrize("damage", [Path.unlink, cut, change_shape, change_type])
-def test_a_damaged_pack_is_decoded_again(run: Run, name: str, damage: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *itertools.product(("images.npy", "depths.npy"), list(DAMAGE)[:-1]),
+        *itertools.product(["about.json"], ("missing", "cut", "without names")),
+    ],
+)
+def test_a_damaged_pack_is_decoded_again(run: Run, name: str, damage: str) -> None:
     expected = run.pack()[[0, 1, 2]]
     (folder,) = run.cache.iterdir()
-    if name == "about.json" and damage is not Path.unlink:
-        (folder / name).write_text((folder / name).read_text().replace('"names"', '"nams"'))
-    else:
-        damage(folder / name)
+    DAMAGE[damage](folder / name)
     assert all(torch.equal(tensor, other) for tensor, other in zip(run.pack()[[0, 1, 2]], expected, strict=True))
     assert run.decoded == 3
     run.pack()
@@ -165,14 +166,9 @@ def test_of_two_runs_that_pack_the_same_the_first_wins(run: Run, tmp_path: Path)
     ("function", "message"),
     [("os.mkdir", "--cache-dir"), ("pathlib.Path.mkdir", "--cache-dir"), ("os.replace", "not be written")],
 )
-def test_a_cache_that_cannot_be_written_is_named(
-    run: Run, monkeypatch: pytest.MonkeyPatch, function: str, message: str
-) -> None:
-    def refuse(*_: Any, **__: Any) -> str:
-        raise PermissionError(13, "Permission denied")
-
+def test_an_unwritable_cache_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, function: str, message: str) -> None:
     run.cache.mkdir()
-    monkeypatch.setattr(function, refuse)
+    monkeypatch.setattr(function, Mock(side_effect=PermissionError(13, "Permission denied")))
     with pytest.raises(UserError, match=message):
         run.pack()
     assert list(run.cache.iterdir()) == []
@@ -191,19 +187,19 @@ def test_frames_without_valid_depth_are_counted_apart_from_bad_ones(run: Run) ->
     Image.fromarray(np.zeros((96, 128), np.uint16)).save(run.photo.parent / "00001_depth.png")
     for decoded in (3, 0):
         packed = run.pack(max_bad=0)
-        assert (packed.names, packed.empty, run.reported, run.decoded) == (
-            [f"data/nyu2_test/{n:05}_colors.png" for n in (0, 2)],
-            [1],
-            [],
-            decoded,
-        )
+        assert (packed.rows.tolist(), packed.empty, run.reported, run.decoded) == ([0, 2], [1], [], decoded)
+
+
+def pack_wall(folder: Path, depth_m: float, *angles_deg: float) -> Packed:
+    """Pack a frame of a wall for each of these angles of view."""
+    Image.new("RGB", (320, 240)).save(folder / "x.png")
+    np.save(folder / "x.npy", np.full((240, 320), depth_m, np.float32))
+    rows = [Row("x.png", "x.npy", "", fov_deg) for fov_deg in angles_deg]
+    return pack(ListedPairs(rows, folder, {32: 1}, max_depth_m=10), folder, TRAINING_SIZES, max_depth_m=10)
 
 
 def test_depth_is_stored_as_the_training_camera_would_see_it(tmp_path: Path) -> None:
-    Image.new("RGB", (320, 240)).save(tmp_path / "x.png")
-    np.save(tmp_path / "x.npy", np.full((240, 320), 4.0, np.float32))
-    rows = [Row("x.png", "x.npy", "", fov_deg) for fov_deg in (35.0, 35.0, 63.4)]
-    packed = pack(ListedPairs(rows, tmp_path, {32: 1}, max_depth_m=10), tmp_path, TRAINING_SIZES, max_depth_m=10)
+    packed = pack_wall(tmp_path, 4.0, 35.0, 35.0, 63.4)
     batch = packed[[0, 2]]
     assert batch.image.shape[2:] == (165, 165)  # for an input of 128x128
     torch.testing.assert_close(batch.depth_m.amax((1, 2, 3)) * batch.scale, torch.full((2,), 4.0), atol=1e-3, rtol=0)
@@ -214,10 +210,7 @@ def test_depth_is_stored_as_the_training_camera_would_see_it(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("fov_deg", [35.0, 63.4, 120.0, 150.0])
 def test_depth_counts_up_to_the_range_in_metres_of_its_own_camera(tmp_path: Path, fov_deg: float) -> None:
-    Image.new("RGB", (320, 240)).save(tmp_path / "x.png")
-    np.save(tmp_path / "x.npy", np.full((240, 320), 9.5, np.float32))
-    pairs = ListedPairs([Row("x.png", "x.npy", "", fov_deg)], tmp_path, {32: 1}, max_depth_m=10)
-    batch = pack(pairs, tmp_path, TRAINING_SIZES, max_depth_m=10)[[0]]
+    batch = pack_wall(tmp_path, 9.5, fov_deg)[[0]]
     assert batch.valid.all()
     torch.testing.assert_close(batch.depth_m * batch.scale, torch.full_like(batch.depth_m, 9.5), atol=1e-3, rtol=0)
 

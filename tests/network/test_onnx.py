@@ -82,22 +82,11 @@ def test_nothing_leaves_the_blocked_layout_of_float32(files: Path) -> None:
 
 
 def test_int8_has_no_island_of_float32(files: Path, network: DepthNet) -> None:
-    nodes = list(optimised(files / "int8.onnx").node)
-    kinds = [node.op_type for node in nodes]
+    kinds = [node.op_type for node in optimised(files / "int8.onnx").node]
     assert "QuantizeLinear" not in kinds  # the photo's bytes are quantised already, and nothing returns from float32
     first_float = kinds.index("DequantizeLinear")
-    int8 = {
-        "QLinearConv",
-        "QLinearAdd",
-        "QLinearMul",
-        "QLinearSigmoid",
-        "QLinearConcat",
-        "NhwcMaxPool",
-        "Resize",
-        "Pad",
-    }
-    before = {node.op_type for node in nodes[:first_float]}
-    assert before <= int8 | {"Transpose", "MaxPool"}, before
+    int8 = {f"QLinear{kind}" for kind in ("Conv", "Add", "Mul", "Sigmoid", "Concat")} | {"NhwcMaxPool", "Resize", "Pad"}
+    assert set(kinds[:first_float]) <= int8 | {"Transpose", "MaxPool"}
     assert set(kinds[first_float:]) <= {"DequantizeLinear", "Conv", "Mul", "Clip", "ReorderInput", "ReorderOutput"}
 
     image = torch.from_numpy(photos(8)).permute(0, 3, 1, 2)
@@ -108,21 +97,25 @@ def test_int8_has_no_island_of_float32(files: Path, network: DepthNet) -> None:
     assert ((quantised - single).abs() / single).mean() < 0.03
 
 
-def test_int8_does_not_narrow_the_range_of_depth_and_corrects_biases(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shipped, path = DepthEstimator(), tmp_path / "x.onnx"
-    image = torch.from_numpy(photos(8)).permute(0, 3, 1, 2)
+def quantised_depth(network: torch.nn.Module, count: int) -> torch.Tensor:
+    """Return the metres of `photos(count)` by a network that is quantised with their ranges."""
+    model = to_int8(network, unit=10.0, images=list(photos(count))).SerializeToString()
+    session = onnxruntime.InferenceSession(model)
+    outputs = [session.run(None, {"image": photo.transpose(2, 0, 1)[None]})[0] for photo in photos(count)]
+    return torch.from_numpy(np.concatenate(outputs))
+
+
+def single_depth(network: torch.nn.Module, count: int) -> torch.Tensor:
     with torch.no_grad():
-        single = shipped.network(image).flatten()
+        return 10 * network(torch.from_numpy(photos(count)).permute(0, 3, 1, 2))
 
-    def quantise() -> torch.Tensor:
-        write_model(to_int8(shipped.network, unit=10.0, images=list(photos(8))), path, FACTS)
-        return DepthEstimator(path).network(image).flatten()
 
-    quantised = quantise()
+def test_int8_keeps_the_range_of_depth_and_corrects_biases(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = DepthEstimator().network
+    single, quantised = single_depth(shipped, 8).flatten(), quantised_depth(shipped, 8).flatten()
     monkeypatch.setattr(onnx_export, "_correct_biases", lambda *_: None)
-    corrected, uncorrected = ((depth / single - 1).square().mean().sqrt() for depth in (quantised, quantise()))
+    uncorrected = quantised_depth(shipped, 8).flatten()
+    corrected, uncorrected = ((depth / single - 1).square().mean().sqrt() for depth in (quantised, uncorrected))
     assert corrected < 0.8 * uncorrected
     slope = torch.cov(torch.stack([quantised, single]))[0, 1] / quantised.var()
     assert slope.item() == pytest.approx(1, abs=1e-3)
@@ -132,22 +125,13 @@ def test_int8_does_not_narrow_the_range_of_depth_and_corrects_biases(
 def test_int8_keeps_the_mean_depth_where_no_activation_follows() -> None:
     torch.manual_seed(0)
     network = DepthNet(pretrained=False, output="identity").eval()
-    image = photos(8)
-    session = onnxruntime.InferenceSession(to_int8(network, unit=10.0, images=list(image)).SerializeToString())
-    depth = np.concatenate([session.run(None, {"image": one.transpose(2, 0, 1)[None]})[0] for one in image])
-    with torch.no_grad():
-        expected = 10 * network(torch.from_numpy(image).permute(0, 3, 1, 2)).mean().item()
-    assert depth.mean() == pytest.approx(expected, rel=1e-3)
+    expected = single_depth(network, 8).mean().item()
+    assert quantised_depth(network, 8).mean().item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_encoder_keeps_its_own_sigmoids_in_int8() -> None:
     network = DepthNet("efficientnet_b0", pretrained=False).eval()
-    image = photos(1)
-    session = onnxruntime.InferenceSession(to_int8(network, unit=1.0, images=list(image)).SerializeToString())
-    (depth,) = session.run(None, {"image": image.transpose(0, 3, 1, 2)})
-    with torch.no_grad():
-        expected = network(torch.from_numpy(image).permute(0, 3, 1, 2)).numpy()
-    assert depth == pytest.approx(expected, rel=0.05)
+    torch.testing.assert_close(quantised_depth(network, 1), single_depth(network, 1), rtol=0.05, atol=0)
 
 
 def test_what_cannot_be_exported_or_read_is_refused(files: Path, tmp_path: Path, script: Script) -> None:

@@ -1,6 +1,7 @@
-"""Depth against geometry worked out by hand, to a millimetre."""
+"""Depth against geometry worked out by hand, to a millimetre; where compiled kernels are kept."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ from analytic import GREY, MILLIMETRE, camera_for, rays, solid
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.rooms.kernels import compilation
+from src.rooms.kernels.compilation import prepare_cache
+from src.rooms.kernels.lamps import occludes
 from src.rooms.kernels.tracing import trace_rays
 from src.rooms.raycast import Box, Camera, Piece, camera_rays, pack_solids, trace
 
@@ -89,3 +93,21 @@ def test_any_box_is_seen_whole_and_rays_meet_what_pixels_show(seed: int) -> None
     same = sure & (box == number)
     assert same.sum() >= 0.99 * sure.sum()
     np.testing.assert_allclose(distance[same], depth_m[same], atol=MILLIMETRE)
+
+
+def test_outdated_folders_are_removed_and_unwritable_ones_skipped(tmp_path: Path) -> None:
+    sources, cache, blocked = tmp_path / "sources", tmp_path / "cache", tmp_path / "file"
+    sources.mkdir()
+    blocked.touch()
+    found = set()
+    for name, text in (("a.py", "x = 1"), ("b.py", "x = 1"), ("a.py", "x = 2")):
+        (sources / name).write_text(text)
+        folder = prepare_cache(sources, [blocked, cache])
+        assert list(cache.iterdir()) == [folder]
+        found.add(folder)
+    assert len(found) == 3 and prepare_cache(sources, [blocked]) is None
+
+
+def test_kernels_are_kept_in_the_folder_of_their_sources(tmp_path: Path) -> None:
+    folder = prepare_cache(Path(compilation.__file__).parent, [tmp_path])
+    assert folder and Path(occludes.stats.cache_path).parent.name == folder.name

@@ -21,6 +21,7 @@ from src.scoring.evaluation import (
     write_json,
 )
 from src.scoring.metrics import eigen, mean_map
+from src.scoring.significance import compare_frames, confidence_interval
 
 MEAN = mean_map([torch.full((56, 56), 3.0), torch.full((56, 56), 5.0)])
 NAMES = ["0.png", "1.png", "data/nyu2_train/living_room_0046b_out/2.png"]
@@ -124,10 +125,8 @@ def run(name: str, ssim: float, abs_rel: float) -> Run:
 
 def test_runs_are_compared_with_each_other_the_mean_map_and_the_original() -> None:
     names = ("lr-2e-4", "lr-2e-3-plain", "lr-2e-3", "lr-2e-3-swa", "lr-8e-3")
-    runs = [
-        run(*figures)
-        for figures in zip(names, (0.6, 0.65, 0.7, 0.72, 0.68), (0.22, 0.21, 0.2, 0.19, 0.18), strict=True)
-    ]
+    figures = (0.6, 0.22), (0.65, 0.21), (0.7, 0.2), (0.72, 0.19), (0.68, 0.18)
+    runs = [run(name, ssim, abs_rel) for name, (ssim, abs_rel) in zip(names, figures, strict=True)]
     words = conclude(runs)
     assert "the order is lr-2e-3-swa (0.7200), lr-2e-3 (0.7000), lr-8e-3 (0.6800), lr-2e-3-plain (0.6500)" in words
     assert "lr-8e-3 is the best, with 0.1800" in words
@@ -144,3 +143,24 @@ def test_runs_are_compared_with_each_other_the_mean_map_and_the_original() -> No
     assert "| lr-3.2e-2 | 0 | not finite | not finite |" in table
     assert "| mean training map, no network |  | 0.6040 | 0.0404 |  |  |  |  |" in table
     assert "original" not in tabulate([diverged])
+
+
+def test_the_interval_is_that_of_the_normal_approximation_for_many_frames() -> None:
+    values = np.random.default_rng(3).normal(0.7, 0.2, 400).tolist()
+    low, high = confidence_interval(values)
+    half = 1.96 * np.std(values) / 20
+    assert (low, high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=half / 8)
+    assert confidence_interval([0.5] * 7) == (0.5, 0.5)
+
+
+def test_p_values_are_uniform_without_an_effect_and_small_with_one() -> None:
+    rng, base = np.random.default_rng(0), np.random.default_rng(1).uniform(0.2, 0.9, 60)
+    same = [compare_frames(base.tolist(), (base + rng.normal(0, 0.1, 60)).tolist()).p for _ in range(60)]
+    assert 0.3 < np.mean(same) < 0.7
+    assert min(same) < 0.2 < 0.8 < max(same)
+    better = compare_frames(base.tolist(), (base + 0.02 + rng.normal(0, 0.03, 60)).tolist())
+    assert better.p < 0.002
+    assert 0 < better.low < better.second - better.first < better.high
+    assert compare_frames(base.tolist(), base.tolist()).p == 1
+    with pytest.raises(ValueError, match="broadcast"):
+        compare_frames([0.1, 0.2], [0.1, 0.2, 0.3])

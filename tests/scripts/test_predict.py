@@ -15,17 +15,17 @@ from src.viewing.mp4 import write_video
 TIMES_S = [0, 0.04, 2.5]
 
 
-def test_a_folder_with_one_bad_file(script: Script, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
+def test_a_folder_with_one_bad_file(script: Script) -> None:
+    Path("in").mkdir()
     image = Image.fromarray(wavy_frame(1)[0])
-    image.save(tmp_path / "in" / "a.jpg")
+    image.save("in/a.jpg")
     upright = image.resize((60, 80))
-    upright.save(tmp_path / "in" / "upright.png")
-    (tmp_path / "in" / "bad.jpg").write_text("hello")
-    with write_video(tmp_path / "in" / "video.mp4", 10) as append:
+    upright.save("in/upright.png")
+    Path("in/bad.jpg").write_text("hello")
+    with write_video(Path("in/video.mp4"), 10) as append:
         for number in range(3):
             append(wavy_frame(number)[0], TIMES_S[number])
-    (tmp_path / "in" / "notes.txt").touch()
+    Path("in/notes.txt").touch()
     done = script("predict.py", "in", "--out", "out", "--pointcloud", "--fov", 90, status=2)
     assert "the weights that ship with the repository, trained on nyu" in done.stdout
     assert "focal length 40 px (--fov)" in done.stdout
@@ -35,31 +35,32 @@ def test_a_folder_with_one_bad_file(script: Script, tmp_path: Path) -> None:
     named = [line.split(": ")[0] for line in done.stdout.splitlines() if " -> " in line]
     assert named == [str(Path("in", name)) for name in ("a.jpg", "upright.png", "video.mp4")]
 
-    results = {path.name for path in (tmp_path / "out").iterdir()}
+    results = {path.name for path in Path("out").iterdir()}
     kinds = ("cloud.ply", "colour.png", "depth.npy", "depth.png")
     assert results == {f"{name}_{kind}" for name in ("a", "upright") for kind in kinds} | {"video_depth.mp4"}
-    with av.open(str(tmp_path / "out" / "video_depth.mp4")) as container:
+    with av.open("out/video_depth.mp4") as container:
         decoded = list(container.decode(video=0))
     assert [frame.time for frame in decoded] == pytest.approx(TIMES_S, abs=1e-4)
     frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
     # The photo and its depth, 640x480 each, and the colour bar.
     assert [frame.shape for frame in frames] == [(480, 1340, 3)] * 3
     assert np.abs(frames[1][240, :640].astype(int) - frames[1][240, 640:1280]).mean() > 10
-    picture = np.asarray(Image.open(tmp_path / "out" / "upright_colour.png"))
+    picture = np.asarray(Image.open("out/upright_colour.png"))
     assert picture.shape == (160, 170, 3)  # the photo and its depth, 60x80 each, and the colour bar
     assert (picture[:80, :60] == np.asarray(upright)).all()
-    depth_m = np.load(tmp_path / "out" / "upright_depth.npy")
+    depth_m = np.load("out/upright_depth.npy")
     assert (depth_m.shape, depth_m.dtype) == ((80, 60), np.float32)
-    millimetres = np.asarray(Image.open(tmp_path / "out" / "upright_depth.png"), dtype=np.float64)
+    millimetres = np.asarray(Image.open("out/upright_depth.png"), dtype=np.float64)
     assert np.abs(millimetres / 1000 - depth_m).max() < 0.00051
 
 
-def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(script: Script) -> None:
     for name in ("x.jpg", "x_depth.png"):
-        Image.fromarray(wavy_frame(1)[0]).save(tmp_path / name)
+        Image.fromarray(wavy_frame(1)[0]).save(name)
     for arguments, message in (
         (("none.jpg",), "none.jpg: got no such file"),
         (("x.jpg", "--checkpoint", "none.pt"), "none.pt: no such checkpoint"),
+        (("x.jpg", "--checkpoint", "."), "got a folder"),
         (("x.jpg", "--weights", "swa"), "--weights swa: this checkpoint holds only ema"),
         (("98",), "webcam 98: got no webcam"),
         (("98", "--pointcloud"), "--pointcloud: got 98, expected a photo"),
@@ -70,19 +71,17 @@ def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
     ):
         error = script("predict.py", *arguments, status=2).stderr
         assert message in error and error.startswith("error: ")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["x.jpg", "x_depth.png"]
-    Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "moon.jpg", exif=exif(equivalent_mm=4900))
+    assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["x.jpg", "x_depth.png"]
+    Image.fromarray(wavy_frame(1)[0]).save("moon.jpg", exif=exif(equivalent_mm=4900))
     done = script("predict.py", "moon.jpg")
     assert "the PNG ends at 65.535 m" in done.stdout
 
 
-def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(
-    script: Script, relative_checkpoint: Path, tmp_path: Path
-) -> None:
-    Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "x.jpg")
+def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(script: Script, relative_checkpoint: Path) -> None:
+    Image.fromarray(wavy_frame(1)[0]).save("x.jpg")
     for typed, scale_m in (((), 0), (("--pointcloud",), 10), (("--pointcloud", "--scale-m", 3), 3)):
         done = script("predict.py", "x.jpg", "--checkpoint", relative_checkpoint, *typed, "--out", f"{scale_m}")
-        out = tmp_path / f"{scale_m}"
+        out = Path(f"{scale_m}")
         assert "(Eigen, median-scaled): d1 0.8" in done.stdout and "of the farthest" in done.stdout
         assert ("point cloud" in done.stdout) == bool(scale_m)
         shares = np.load(out / "x_depth.npy")
@@ -95,13 +94,11 @@ def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(
             assert depths_m.min() == pytest.approx(scale_m * shares.min(), rel=0.1)
 
 
-def test_a_webcam_is_recorded_for_the_given_time(
-    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_webcam_is_recorded_for_the_given_time(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     # FFmpeg's endless test picture instead of a camera.
     monkeypatch.setitem(video.WEBCAMS, sys.platform, ("lavfi", "testsrc=size=320x240:rate=10"))
     script("predict.py", "0", "--seconds", "0.5")
-    with av.open(str(tmp_path / "predictions" / "webcam0_depth.mp4")) as container:
+    with av.open("predictions/webcam0_depth.mp4") as container:
         assert sum(1 for _ in container.decode(video=0)) > 0
 
 

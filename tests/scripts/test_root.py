@@ -85,7 +85,14 @@ def test_a_backend_of_a_notebook_is_not_inherited() -> None:
     assert probe("import src.viewing.figures", MPLBACKEND="none") == (0, "", "")
 
 
-def test_ctrl_c_while_packages_are_imported_costs_one_line() -> None:
-    command = [sys.executable, "-c", "import sys; sys.path.insert(0, 'scripts'); import _root; raise KeyboardInterrupt"]
+@pytest.mark.parametrize(
+    ("raised", "printed"),
+    [
+        ("KeyboardInterrupt", "\nstopped\n"),
+        ("ModuleNotFoundError(name='x')", "error: x is not installed. Run: pip install -r requirements.txt\n"),
+    ],
+)
+def test_ctrl_c_and_a_missing_package_cost_one_line(raised: str, printed: str) -> None:
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, 'scripts'); import _root; raise {raised}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.stderr == "\nstopped\n"
+    assert done.returncode and done.stderr == printed

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import pytest
 import yaml
@@ -19,21 +20,6 @@ from src.benchmarks import inference, reading, time_to, training
 from src.benchmarks.peers import PEERS
 from src.data.nyu import open_nyu
 from src.network import summarize
-
-
-class Finished:
-    """A process that has ended."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-
-    def __enter__(self) -> "Finished":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def wait(self, timeout: float | None = None) -> int:
-        return self.status
 
 
 @pytest.fixture
@@ -48,22 +34,25 @@ def runs_inside(monkeypatch: pytest.MonkeyPatch) -> None:
             patch.setattr(sys, "argv", command[1:])
             try:
                 runpy.run_path(command[1], run_name="__main__")
+                status = 0
             except SystemExit as exit_:
-                return Finished(int(exit_.code or 0))
-        return Finished(0)
+                status = int(exit_.code or 0)
+        ended = MagicMock(**{"wait.return_value": status})
+        ended.__enter__.return_value = ended
+        return ended
 
     monkeypatch.setattr(subprocess, "Popen", run_inside)
 
 
 def test_a_sweep_reports_resumes_and_skips(runs_inside: None, script: Script, trained: Trained, tmp_path: Path) -> None:
-    (tmp_path / "presets" / "short").mkdir(parents=True)
+    Path("presets/short").mkdir(parents=True)
     for name, swa in (("lr-2e-3", 0), ("lr-2e-3-swa", 0.5), ("short/output-relu", 0)):
         preset = f"lr: 0.002\ntarget: relative\nbatch-size: 4\nema: 0\naugment: [flip]\nswa: {swa}\nvalidation: 0.3\n"
-        (tmp_path / "presets" / f"{name}.yaml").write_text(preset)
+        Path(f"presets/{name}.yaml").write_text(preset)
     command = ("sweep.py", "--presets", "presets", "--data-dir", trained.nyu, "--limit", 2, "--out", "out")
     command += ("--short-epochs", 1, "--batch-size", 2, "--patience", 3)
     script(*command, "--epochs", 2)
-    out = tmp_path / "out"
+    out = Path("out")
     swa_result = out / "lr-2e-3-swa" / "swa" / "evaluation-nyu-test.json"
     assert json.loads(swa_result.read_text())["weights"] == "swa"
     for name in ("curves.png", "curves-short.png"):
@@ -86,7 +75,7 @@ def test_a_sweep_reports_resumes_and_skips(runs_inside: None, script: Script, tr
     assert swa_result.exists()
     assert "--epochs 2, got 3" in script(*command, "--epochs", 3, status=2).stderr
     assert "--epochs 2, got None" in script(*command, status=2).stderr
-    (tmp_path / "empty").mkdir()
+    Path("empty").mkdir()
     assert "--presets empty" in script("sweep.py", "--presets", "empty", status=2).stderr
 
 
@@ -96,25 +85,20 @@ def test_runs_are_sorted_by_rate_then_plain_augmented_averaged() -> None:
     assert [preset.stem for preset in presets] == names
 
 
-def test_a_run_that_diverges_is_reported_and_does_not_end_the_sweep(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def diverge(name: str, *arguments: object) -> None:
-        raise sweep.Diverged("train.py ended with status 3")
-
-    monkeypatch.setattr(sweep, "run_script", diverge)
+def test_a_run_that_diverges_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sweep, "run_script", Mock(side_effect=sweep.Diverged("train.py ended with status 3")))
     preset = ROOT / "configs" / "original" / "lr-8e-3.yaml"
     run = sweep.train_and_score(preset, tmp_path / "run", {}, "result.json")
     assert run == sweep.Run("lr-8e-3", [], None)
     assert "![" not in sweep.describe([run], tmp_path / "curves.png", "Short")
 
 
-def test_inspecting_a_good_source_and_one_with_a_damaged_file(script: Script, nyu_folder: Path, tmp_path: Path) -> None:
+def test_inspecting_a_good_source_and_one_with_a_damaged_file(script: Script, nyu_folder: Path) -> None:
     done = script("inspect_data.py", "--data-dir", nyu_folder)
     assert "train: 15 frames of 5 scenes" in done.stdout
     assert "16-bit, 1000 units a metre: " in done.stdout
     for name in ("contact_sheet.png", "contact_sheet-augmentation.png"):
-        Image.open(tmp_path / name).verify()
+        Image.open(name).verify()
     assert "\nval: " not in script("inspect_data.py", "--data-dir", nyu_folder, "--validation", 0).stdout
     (nyu_folder / "nyu_data/data/nyu2_test/00001_colors.png").write_bytes(b"no")
     done = script("inspect_data.py", "--data-dir", nyu_folder, status=2)
@@ -136,20 +120,25 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", lambda count, **_: ThreadPoolExecutor(count))
 
 
-def test_the_benchmark_compares_training(small_batches: None, script: Script, tmp_path: Path) -> None:
-    done = script("benchmark.py", "train", "--rounds", 1, "--steps", 1, "--json", tmp_path / "x.json")
-    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+def benchmark(script: Script, *words: object) -> list[dict[str, Any]]:
+    """Run one round of the benchmark and return its rows, which it also prints."""
+    done = script("benchmark.py", *words, "--rounds", 1, "--json", "x.json")
+    rows = json.loads(Path("x.json").read_text())["rows"]
+    assert all(str(next(iter(row.values()))) in done.stdout for row in rows)
+    return rows
+
+
+def test_the_benchmark_compares_training(small_batches: None, script: Script) -> None:
+    rows = benchmark(script, "train", "--steps", 1)
     assert [row["loop"] for row in rows] == ["ours", "original's recipe"]
     assert rows[0]["ratio"] > 0
-    assert rows[0]["loop"] in done.stdout
 
 
-def test_the_benchmark_compares_inference(script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_benchmark_compares_inference(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "PEERS", {"FastDepth": PEERS["FastDepth"]})
     monkeypatch.setattr(inference, "CALLS", 1)
     monkeypatch.setattr(inference, "BATCH", 2)
-    script("benchmark.py", "infer", "--rounds", 1, "--threads", 1, "--json", tmp_path / "x.json")
-    rows = {(row["network"], row["form"]): row for row in json.loads((tmp_path / "x.json").read_text())["rows"]}
+    rows = {(row["network"], row["form"]): row for row in benchmark(script, "infer", "--threads", 1)}
     assert rows["FastDepth", "float32"]["ratio, 1 threads"] == 1
     assert rows["FastDepth", "float32"]["M MACs"] == 737
     assert round(summarize(PEERS["original network"]())[-1].macs / 1e6) == 765
@@ -160,26 +149,22 @@ def test_the_benchmark_compares_inference(script: Script, monkeypatch: pytest.Mo
 
 
 def test_the_benchmark_reads_frames_from_files_and_from_the_cache(
-    small_batches: None, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small_batches: None, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "FILES", 4)
-    words = ["--rows", 200, 400, "--rounds", 1, "--steps", 1]
-    script("benchmark.py", "data", *words, "--json", tmp_path / "x.json")
-    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
-    assert [(row["reader"], row["rows"]) for row in rows] == [
-        (reader, length) for length in (200, 400) for reader in ("Pillow", "packed")
-    ]
+    rows = benchmark(script, "data", "--rows", 200, 400, "--steps", 1)
+    expected = [("Pillow", 200), ("packed", 200), ("Pillow", 400), ("packed", 400)]
+    assert [(row["reader"], row["rows"]) for row in rows] == expected
     assert all(row["ratio"] > 1 for row in rows if row["reader"] == "packed")
 
 
 def test_the_benchmark_times_trainings_until_an_error_is_reached(
-    runs_inside: None, script: Script, monkeypatch: pytest.MonkeyPatch, nyu_folder: Path, tmp_path: Path
+    runs_inside: None, script: Script, monkeypatch: pytest.MonkeyPatch, nyu_folder: Path
 ) -> None:
     never = time_to.Recipe("never", ("--preset", "nyu.yaml", "--epochs", "9", "--max-minutes", "0.001"))
     monkeypatch.setattr(time_to, "ORIGINAL", never)
-    words = ["--data-dir", nyu_folder, "--rounds", 1, "--epochs", 1, "--max-minutes", 5]
-    script("benchmark.py", "time-to", *words, "--rmse-m", 9, "--json", tmp_path / "x.json")
-    ours, other = json.loads((tmp_path / "x.json").read_text())["rows"]
+    words = ["--data-dir", nyu_folder, "--epochs", 1, "--max-minutes", 5]
+    ours, other = benchmark(script, "time-to", *words, "--rmse-m", 9)
     assert ours["epochs"] == 1
     assert ours["to 9 m"] == ours["minutes"] < 5
     assert ours["test RMSE, m"] > 0

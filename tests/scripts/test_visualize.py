@@ -14,10 +14,10 @@ from PIL import Image
 from src.conventions import NYU_INTRINSICS
 
 
-def test_frames_of_nyu(script: Script, nyu_folder: Path, tmp_path: Path) -> None:
+def test_frames_of_nyu(script: Script, nyu_folder: Path) -> None:
     done = script("visualize.py", "--data-dir", nyu_folder, "--frames", 2)
     assert "open it with: rerun visualization.rrd" in done.stdout
-    values = read_recording(tmp_path / "visualization.rrd")
+    values = read_recording(Path("visualization.rrd"))
     for step in (0, 1):
         assert f"0000{step}" in str(values["/about", "TextDocument:text", step])
     camera = NYU_INTRINSICS.resized(128, 96)
@@ -29,15 +29,15 @@ def test_frames_of_nyu(script: Script, nyu_folder: Path, tmp_path: Path) -> None
     assert np.allclose(stored[known], wavy_frame(101)[1].ravel()[known], atol=0.001)
 
 
-def test_photos_with_one_bad_file(script: Script, tmp_path: Path) -> None:
+def test_photos_with_one_bad_file(script: Script) -> None:
     image = Image.fromarray(wavy_frame(1)[0])
-    image.save(tmp_path / "a.jpg")
-    (tmp_path / "bad.jpg").write_text("hello")
-    image.resize((2048, 1536)).save(tmp_path / "c.jpg")
+    image.save("a.jpg")
+    Path("bad.jpg").write_text("hello")
+    image.resize((2048, 1536)).save("c.jpg")
     done = script("visualize.py", "*.jpg", "--fov", 90, "--save", "out/x.rrd", status=2)
     assert "error: bad.jpg: got 5 bytes" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: 1 of 3 frames failed")
-    values = read_recording(tmp_path / "out" / "x.rrd")
+    values = read_recording(Path("out/x.rrd"))
     for step, size in enumerate([(128, 96), (1024, 768)]):
         assert tuple(values["/world/prediction/camera", "Pinhole:resolution", step][0]) == size
     assert values["/world/prediction/camera", "Pinhole:image_from_camera", 1][0, 0] == pytest.approx(512)
@@ -57,12 +57,12 @@ def stored_depth(values: dict[tuple[str, str, int], np.ndarray], name: str, step
     ],
 )
 def test_a_relative_network_is_shown_at_a_scale_that_is_said(
-    script: Script, relative_checkpoint: Path, nyu_folder: Path, tmp_path: Path, typed: list, scale: str
+    script: Script, relative_checkpoint: Path, nyu_folder: Path, typed: list, scale: str
 ) -> None:
-    Image.fromarray(wavy_frame(1)[0]).save(tmp_path / "a.jpg")
+    Image.fromarray(wavy_frame(1)[0]).save("a.jpg")
     folder = ["--data-dir", nyu_folder] if "nyu" in typed else []
     done = script("visualize.py", relative_checkpoint, *typed, *folder)
-    values = read_recording(tmp_path / "visualization.rrd")
+    values = read_recording(Path("visualization.rrd"))
     expected_m = np.nanmax(stored_depth(values, "truth")) if scale == "the truth's" else float(scale.split()[0])
     assert np.nanmax(stored_depth(values, "prediction")) == pytest.approx(expected_m, rel=0.1)
     label = values["/world/prediction/label", "Points3D:labels", 0].tolist()[0]
@@ -72,9 +72,9 @@ def test_a_relative_network_is_shown_at_a_scale_that_is_said(
         assert values["/world/truth/label", "Points3D:labels", 0].tolist() == ["truth"]
 
 
-def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
-    (tmp_path / "video.mp4").touch()
-    (tmp_path / "bad.jpg").write_text("hello")
+def test_mistakes_are_one_line(script: Script) -> None:
+    Path("video.mp4").touch()
+    Path("bad.jpg").write_text("hello")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         for arguments, message in (
@@ -86,7 +86,7 @@ def test_mistakes_are_one_line(script: Script, tmp_path: Path) -> None:
         ):
             error = script("visualize.py", *arguments, status=2).stderr.splitlines()[-1]
             assert error.startswith("error: ") and message in error, arguments
-    assert not list(tmp_path.glob("**/*.rrd*"))
+    assert not list(Path().glob("**/*.rrd*"))
 
 
 def test_the_page_is_served_to_this_machine_only(

@@ -9,15 +9,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tiny import METRIC, make_batch, make_network, train
+from tiny import METRIC, make_batch, make_network, make_state, train
 from torch import nn
 
 from src.conventions import Batch, UserError
 from src.training import distributed
 from src.training.engine import Precision, validate
 from src.training.losses import LOSSES
-from src.training.optim import make_ema, make_schedule
-from src.training.state import State
 
 CASES = {
     "mse": {"loss": "mse"},
@@ -51,12 +49,9 @@ def run(
     """Train on four batches by SGD, so that steps are proportional to gradients; validate; return all results."""
     exact = Precision(torch.device(device), None)
     layers = make_network()
-    network = distributed.share_statistics(
-        (FrozenNorms(*layers) if frozen else layers).double().to(device), exact.device
-    )
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    schedule = make_schedule(optimizer, steps=99, warmup_steps=1)
-    state = State(network, optimizer, schedule, exact.scaler(), make_ema(network, 0.9))
+    layers = FrozenNorms(*layers) if frozen else layers
+    network = distributed.share_statistics(layers.double().to(device), exact.device)
+    state = make_state(network, precision=exact, optimizer=torch.optim.SGD(network.parameters(), lr=0.1))
     rank, world_size = distributed.rank(), distributed.world_size()
     size = 4 // world_size
     batches = [frames(seed, rank * size, (rank + 1) * size, device) for seed in range(4)]
@@ -67,15 +62,8 @@ def run(
         is_bad = next(calls) == bad_batch and rank == world_size - 1
         return LOSSES[loss](*arguments) + (torch.inf if is_bad else 0)
 
-    mean = train(
-        state,
-        batches,
-        precision=exact,
-        loss=measured_loss,
-        forward=distributed.share_gradients(network),
-        clip=1e9,
-        accumulate=accumulate,
-    )
+    options = {"loss": measured_loss, "clip": 1e9, "accumulate": accumulate}
+    mean = train(state, batches, precision=exact, forward=distributed.share_gradients(network), **options)
     # Three batches of unequal size: two processes get two and one; then one batch: the second process gets none.
     held_out = [frames(7, 0, 2, device), frames(7, 2, 4, device), frames(8, 0, 1, device)]
     measured = [

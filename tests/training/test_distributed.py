@@ -90,12 +90,3 @@ def test_on_gpus_norms_are_synchronised_and_frozen_ones_stay_frozen(monkeypatch:
     assert isinstance(network.inception.reduce[1], nn.SyncBatchNorm)
     for part in (network.encoder.body.bn1, network.encoder.body.blocks[0]):
         assert not any(module.training for module in part.modules())
-
-
-def test_one_process_needs_no_torchrun() -> None:
-    network, values = nn.BatchNorm2d(2), torch.tensor([1.0, 2.0])
-    with distributed.joined("auto"), distributed.first_on_its_machine():
-        assert (distributed.rank(), distributed.world_size(), distributed.is_first()) == (0, 1, True)
-        assert distributed.share_gradients(distributed.share_statistics(network, torch.device("cpu"))) is network
-        assert distributed.total(values) is distributed.mean(values) is values
-        assert (distributed.maximum(3), distributed.broadcast("x")) == (3, "x")

@@ -1,5 +1,7 @@
 import copy
+import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,16 +93,6 @@ def test_one_clipped_step_by_hand() -> None:
     assert weight_of(scaled) == pytest.approx(weight_of(state), rel=1e-5)
 
 
-def test_accumulated_halves_make_the_step_of_the_whole() -> None:
-    whole = make_batch()._replace(valid=torch.ones(4, 1, 8, 8, dtype=torch.bool))
-    halves = [Batch(*(tensor[half] for tensor in whole[:3])) for half in (slice(0, 2), slice(2, 4))]
-    at_once, accumulated = make_scale(), make_scale()
-    train(at_once, [whole])
-    train(accumulated, halves, accumulate=2)
-    assert weight_of(accumulated) == pytest.approx(weight_of(at_once), rel=1e-5)
-    assert accumulated.schedule.last_epoch == 1
-
-
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_bad_step_changes_nothing_but_its_count(kind: str, accumulate: int) -> None:
@@ -112,12 +104,6 @@ def test_a_bad_step_changes_nothing_but_its_count(kind: str, accumulate: int) ->
     assert spoilt.schedule.last_epoch == clean.schedule.last_epoch == 2
     assert checkpoint.digest(spoilt.weights()) == checkpoint.digest(clean.weights())
     assert mean == pytest.approx(expected)
-
-
-def test_a_loss_can_be_bad_though_its_gradient_is_not() -> None:
-    state = make_scale()
-    train(state, [make_batch()], loss=lambda *arguments: mse(*arguments) + torch.inf)
-    assert (state.skipped, weight_of(state)) == (1, 1)
 
 
 def test_too_many_bad_steps_in_a_row_end_the_run_and_name_the_frames() -> None:
@@ -302,3 +288,39 @@ def test_validation_measures_metres_of_the_frames_own_camera() -> None:
     near, far = measure("metric", 1.0), measure("metric", 2.0)
     assert (far["rmse_m"], far["abs_rel"]) == (pytest.approx(2 * near["rmse_m"]), near["abs_rel"])
     assert measure("relative", 1.0) == measure("relative", 2.0)
+
+
+@pytest.mark.parametrize(("ema", "ema_after"), [(False, True), (True, False)])
+def test_a_run_without_average_is_resumed_with_one_and_back(ema: bool, ema_after: bool) -> None:
+    old, new = make_state(ema=ema), make_state(ema=ema_after)
+    nn.init.constant_(old.network[0].weight, 3)
+    old.epoch, old.best, old.batch, old.sums = 3, 0.7, 5, torch.arange(7.0)
+    old.skipped, old.streak, old.lowest, old.waited = 7, 2, 0.25, 3
+    new.restore(content_of(old))
+    assert (new.epoch, new.best, new.batch, new.skipped, new.streak) == (3, 0.7, 5, 7, 2)
+    assert (new.lowest, new.waited, new.sums.tolist()) == (0.25, 3, [0, 1, 2, 3, 4, 5, 6])
+    assert torch.equal(new.network[0].weight, old.network[0].weight)
+    assert (new.eval_network is new.network) == (not ema_after)
+    new.end_epoch()
+    assert (new.epoch, new.batch, new.sums.tolist()) == (4, 0, [0] * 7)
+
+
+@pytest.mark.parametrize(
+    "change", [{"epoch": "3"}, {"best": None}, {"sums": 5}, {"schedule": []}, {"kind": "SGD"}, {"network": {}}]
+)
+def test_a_state_that_does_not_fit_is_refused(change: dict[str, Any]) -> None:
+    content = content_of(make_state())
+    (content if "network" in change else content["progress"]).update(change)
+    with pytest.raises(UserError, match="trained with SGD" if "kind" in change else "does not fit these options"):
+        make_state().restore(content)
+
+
+def test_epochs_without_an_improvement_are_counted() -> None:
+    state, seen = make_state(), []
+    state.patience = 2
+    for loss in (0.5, 0.4995, 0.4985, 0.498, math.nan, 0.3):
+        state.end_epoch(loss)
+        seen.append((state.waited, state.has_stalled))
+    # The third fell by 0.0015 since the first.
+    assert seen == [(0, False), (1, False), (0, False), (1, False), (2, True), (0, False)]
+    assert not make_state().has_stalled

@@ -1,5 +1,6 @@
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -37,18 +38,16 @@ def test_figures_with_several_panels(tmp_path: Path) -> None:
 def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In figures of 4:3, portrait and 16:9 frames, also predictions of 56x56."""
     shapes = [(60, 80), (80, 60), (45, 80)]
-    frames = [
-        (np.resize(IMAGE, (*shape, 3)), np.resize(DEPTH_M, shape), np.resize(DEPTH_M, (56, 56))) for shape in shapes
-    ]
-    drawn: list[tuple[int, ...]] = []
-    monkeypatch.setattr(
-        figures, "_write_page", lambda rows, path: drawn.extend(panel.shape for row in rows for _, panel in row)
-    )
+    square = np.resize(DEPTH_M, (56, 56))
+    frames = [(np.resize(IMAGE, (*shape, 3)), np.resize(DEPTH_M, shape), square) for shape in shapes]
+    pages: list[Any] = []
+    monkeypatch.setattr(figures, "_write_page", lambda rows, path: pages.append(rows))
     figures.draw_strip([figures.Comparison("a", *frame) for frame in frames], tmp_path)
     figures.draw_contact_sheet([("a", image, truth) for image, truth, _ in frames], tmp_path)
-    squares = [(IMAGE[:, :60], frames[0][2])] * 2  # as packed frames are
-    figures.draw_augmentation([("a", squares)], tmp_path, aspect=16 / 9)
-    panels = [(height, width) for height, width, _ in drawn if width == figures.PANEL_PX]  # without legends
+    # As packed frames are.
+    figures.draw_augmentation([("a", [(IMAGE[:, :60], square)] * 2)], tmp_path, aspect=16 / 9)
+    shown = [panel.shape[:2] for rows in pages for row in rows for _, panel in row]
+    panels = [shape for shape in shown if shape[1] == figures.PANEL_PX]  # without legends
     expected = [shape for shape in shapes for _ in range(4)] + [shape for shape in shapes for _ in range(2)]
     expected += [(9, 16)] * 4
     assert panels == [(round(figures.PANEL_PX * height / width), figures.PANEL_PX) for height, width in expected]

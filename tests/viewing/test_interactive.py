@@ -102,7 +102,7 @@ def test_a_strided_cloud_is_a_subset_of_the_whole() -> None:
     assert (strided.colours == image[4::8, 4::8].reshape(-1, 3)).all()
 
 
-def test_holes_and_interpolated_edges_are_left_out() -> None:
+def test_holes_and_interpolated_edges_are_left_out_but_not_sparse_points() -> None:
     depth_m = np.full((480, 640), 2.0, np.float32)
     depth_m[:, 320:] = 4.0
     depth_m[:, 316:324] = np.linspace(2.2, 3.8, 8)
@@ -110,12 +110,9 @@ def test_holes_and_interpolated_edges_are_left_out() -> None:
     cloud = make_cloud(BLACK, depth_m, NYU_INTRINSICS)
     assert set(np.round(cloud.points_m[:, 2], 3)) == {2.0, 4.0}
     assert len(cloud.points_m) == pytest.approx(440 * 630, rel=0.01)
-
-
-def test_sparse_depth_has_a_cloud() -> None:
-    depth_m = np.zeros((480, 640), np.float32)
-    depth_m[::5, ::7] = 2.0
-    assert len(make_cloud(BLACK, depth_m, NYU_INTRINSICS).points_m) == (depth_m > 0).sum()
+    sparse_m = np.zeros((480, 640), np.float32)
+    sparse_m[::5, ::7] = 2.0
+    assert len(make_cloud(BLACK, sparse_m, NYU_INTRINSICS).points_m) == (sparse_m > 0).sum()
 
 
 def test_a_floor_seen_at_a_low_angle_stays() -> None:
