@@ -86,7 +86,7 @@ def average_networks(trained: DepthEstimator, others: Sequence[DepthEstimator]) 
     frames = dict.fromkeys(estimator.about.get("frames", "") for estimator in every)
     return {
         "averaged_seeds": [estimator.about["options"].get("seed") for estimator in every],
-        "frames": "".join(frames),
+        "frames": "".join(frames) if all(frames) else "",  # which are unknown if those of one are
     }
 
 

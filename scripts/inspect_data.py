@@ -23,6 +23,7 @@ from src.data.augment import Augmentation
 from src.data.examples import augmented_examples
 from src.data.listing import sample_frames
 from src.data.survey import Survey, survey
+from src.training.run_log import check_writable
 from src.viewing.figures import draw_augmentation, draw_contact_sheet
 
 PROBLEMS_SHOWN = 10
@@ -34,6 +35,7 @@ EPOCHS_SHOWN = 3
 
 def main() -> None:
     options = parse_inspection(__doc__)
+    check_writable(options.out.parent)
     data = open_data(options, options.max_depth)
     shown = []
     broken = 0

@@ -33,6 +33,7 @@ from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo
 from src.data.video import Video
 from src.estimator import DepthEstimator
 from src.files import whole_file
+from src.training.run_log import check_writable
 from src.viewing.figures import DepthMap, draw_depth, scale_max
 from src.viewing.mp4 import write_video
 from src.viewing.pointcloud import make_cloud, write_ply
@@ -49,6 +50,7 @@ def main() -> None:
     options = parse_prediction(__doc__)
     inputs = find_inputs(options.inputs)
     keep_inputs(inputs, options.out)
+    check_writable(options.out)
     if options.pointcloud and all(isinstance(source, str) or is_video(source) for source in inputs):
         raise UserError(f"--pointcloud: got {inputs[0]}, expected a photo. Leave it out for videos.")
     machine = {"device": options.device, "amp": options.amp}

@@ -69,6 +69,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     """Train a new run, or from the checkpoint `resumed`, and return the data set that was trained on."""
     keep_freed_memory()
     precision = choose_precision(options.device, options.amp)
+    torch.backends.cudnn.benchmark = True  # the fastest kernels for the sizes, which do not change
     units, loss = Units(options.target, options.max_depth), LOSSES[options.loss]
     frames = open_frames(options)
     network = make_network(options, resumed)

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from src.cli.data import announce, bar_options
@@ -24,11 +25,12 @@ from src.cli.network import choose_split, open_its_data, open_network, put_in_me
 from src.conventions import Pairs, UserError
 from src.data.photos import Photo, find_inputs, is_video, read_photo, shrink_photo
 from src.estimator import DepthEstimator
+from src.training.run_log import check_writable
 from src.viewing.ports import check_ports
 from src.viewing.recording import PredictedFrame, write_recording
 from src.viewing.rerun_viewer import HOST, open_window, serve
 
-MAX_SIDE_PX = 1024  # larger photos are shrunk to this: the network sees less than half of it
+MAX_SIDE_PX = 1024  # larger photos and frames are shrunk to this: the network sees less than half of it
 
 Reader = Callable[[], tuple[Photo, np.ndarray | None]]  # reads a photo, and its true depth in metres where it has one
 
@@ -39,6 +41,8 @@ def main() -> None:
     for source in photos:
         if isinstance(source, str) or is_video(source):
             raise UserError(f"{source}: got a video or webcam, expected photos. Use scripts/predict.py.")
+    if options.save:
+        check_writable(options.save.parent, "--save")
     if options.web:
         check_ports(HOST, options.port, options.port + 1)
     machine = {"device": options.device, "amp": options.amp}
@@ -83,7 +87,10 @@ def read_small(path: Path, fov_deg: float | None) -> tuple[Photo, None]:
 
 def read_pair(pairs: Pairs, index: int) -> tuple[Photo, np.ndarray]:
     frame = pairs[index]
-    return Photo(frame.image, frame.camera, "data"), frame.depth_m * frame.valid
+    photo = shrink_photo(Photo(frame.image, frame.camera, "data"), MAX_SIDE_PX)
+    size = photo.camera.width_px, photo.camera.height_px
+    truth = Image.fromarray(frame.depth_m * frame.valid).resize(size, Image.Resampling.NEAREST)
+    return photo, np.asarray(truth)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """The public API, used as the README shows it."""
 
+import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import PHOTO, ROOT
 from PIL import Image
 
@@ -93,6 +97,40 @@ def test_other_inputs_angles_and_sizes_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         estimator(photo, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_programs_own_torch_settings_neither_matter_nor_change(estimator: DepthEstimator, dtype: torch.dtype) -> None:
+    expected, state = estimator(PHOTO), torch.get_rng_state()
+    torch.set_default_dtype(dtype)
+    try:
+        for each in (estimator, DepthEstimator(device="cpu")):
+            np.testing.assert_array_equal(each(PHOTO), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_programs_own_processes_end_as_python_ends_them(tmp_path: Path) -> None:
+    program = """
+import multiprocessing, signal, sys, time
+
+def save_on_sigterm(ready):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(open("saved", "w").close()))
+    ready.set()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    import src.estimator
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    context.Process(target=save_on_sigterm, args=[ready], daemon=True).start()
+    ready.wait()
+"""
+    (tmp_path / "program.py").write_text(program)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "program.py"], cwd=tmp_path, env=variables, check=True, timeout=60)
+    assert (tmp_path / "saved").exists()
 
 
 @pytest.mark.parametrize("machine", [{"device": "cuda:0"}, {"device": "tpu"}, {"amp": "half"}])

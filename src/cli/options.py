@@ -76,7 +76,7 @@ def training_parser(description: str | None) -> Parser:
     help_ = "change photo and depth together, the light of the photo alone; without names: in all these ways"
     add("--augment", action=Names, nargs="*", choices=AUGMENTATIONS, default=[], help=help_)
     add("--no-augment", action="store_const", dest="augment", const=[], help="change nothing")
-    help_ = "smallest crop of --augment, as a share of the frame; default: 0.65, on rooms 1"
+    help_ = "smallest crop of --augment, as a share of the frame; default: 0.65, on rooms alone 1"
     add("--zoom", type=SIDE, metavar="SHARE", help=help_)
     add("--epochs", type=COUNT, default=5, metavar="N", help="passes over the training frames")
     add("--batch-size", type=COUNT, default=16, metavar="N", help="frames per batch, of all processes together")

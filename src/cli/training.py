@@ -10,7 +10,7 @@ from torch import nn
 from src.cli.data import announce, decode, describe_frames, open_data
 from src.cli.parsing import as_preset
 from src.cli.sources import Data, join_keys
-from src.conventions import Pairs, UserError
+from src.conventions import MAX_DEPTH_M, Pairs, UserError
 from src.data.augment import Augmentation
 from src.data.batches import TrainingBatches, ValidationBatches
 from src.data.frame import common_size
@@ -43,6 +43,8 @@ def open_frames(options: Namespace) -> Frames:
         options.data, options.data_dir = data.name, data.root
         training = announce(data.open_training(options.limit))
         validation = data.open("val", options.limit) if data.holds_out else None
+        if data.last_split == "test" and distributed.is_first():  # a mistake there is told before the training
+            data.open("test", options.limit)
     distributed.require_same(describe_frames(data.name, training, validation), "data")
     return Frames(data, training, validation)
 
@@ -83,9 +85,11 @@ def load_initial(options: Namespace) -> DepthNet:
                 f"Add --{name} {about[name]}."
             )
     print(f"starting from {options.init} ({chosen}), trained on {about['data']}", flush=True)
-    factor = MEAN_DEPTH[options.target] / MEAN_DEPTH[about["target"]]
-    if options.target == about["target"] == "metric":
-        factor = about["max_depth_m"] / options.max_depth
+    means = [
+        MEAN_DEPTH[target] / (max_depth_m / MAX_DEPTH_M if target == "metric" else 1)
+        for target, max_depth_m in ((options.target, options.max_depth), (about["target"], about["max_depth_m"]))
+    ]
+    factor = means[0] / means[1]
     if factor != 1:
         if options.output == "sigmoid":
             got, expected = (

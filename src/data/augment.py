@@ -58,7 +58,8 @@ def augment(
     """
     size, device = len(batch.image), batch.image.device
     draws = draw(count or size, augmentation, aspect=aspect, generator=generator)
-    theta, side, gamma, gain = (values[first : first + size].to(device) for values in draws)
+    mine = (values[first : first + size] for values in draws)
+    theta, side, gamma, gain = (values.to(device, non_blocking=True) for values in mine)  # else the host would wait
     warped = transform(batch, theta, size_px)
     image = (warped.image ** gamma[..., None, None] * gain[..., None, None]).clamp(0, 1)
     return warped._replace(image=image, depth_m=warped.depth_m * side.view(-1, 1, 1, 1))

@@ -5,6 +5,7 @@ A photo and its depth take 0.29 MB: 0.23 GB for NYU's 795 labelled frames, 14.7 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -13,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch, Pairs, UserError
 from src.data.allowance import Allowance, NoValidDepth
 from src.data.frame import common_size, place, shrink_depth, shrink_image
-from src.data.workers import worker_errors
+from src.data.workers import kill_workers, worker_errors
 
 FORMAT = 4  # part of the cache key: increase it when the stored arrays change
 
@@ -138,6 +139,8 @@ def pack(
         if not os.path.lexists(folder):
             break
     unfinished = _make_folder(cache, len(pairs) * bytes_per_frame(sizes, size_px))
+    if workers:
+        atexit.register(kill_workers)
     # A generator of its own: otherwise a run that decodes would draw other random numbers than one that does not.
     frames = DataLoader(
         resized,
@@ -225,18 +228,20 @@ def _identity(frame: Any) -> Any:
 
 
 def _write(frames: Iterable[Any], folder: Path, resized: ResizedFrames, allowance: Allowance) -> None:
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, resized.image_shape)
-    depths = np.lib.format.open_memmap(folder / "depths.npy", "w+", np.uint16, resized.depth_shape)
     aspects, scales = [], [1.0] * len(resized)
-    for index, frame in enumerate(frames):
-        if isinstance(frame, UserError):
-            allowance.leave_out(index, frame)
-            continue
-        images[index], depth_m, aspect, scales[index] = frame
-        depths[index] = np.rint(depth_m * np.float32(LEVELS / resized.max_depth_m))
-        aspects.append(aspect)
-    images.flush()
-    depths.flush()
+    with (
+        _array_file(folder / "images.npy", np.uint8, resized.image_shape) as append_image,
+        _array_file(folder / "depths.npy", np.uint16, resized.depth_shape) as append_depth,
+    ):
+        for index, frame in enumerate(frames):
+            if isinstance(frame, UserError):
+                allowance.leave_out(index, frame)
+                image, depth_m = np.zeros(resized.image_shape[1:], np.uint8), np.zeros(resized.depth_shape[1:])
+            else:
+                image, depth_m, aspect, scales[index] = frame
+                aspects.append(aspect)
+            append_image(image)
+            append_depth(np.rint(depth_m * np.float32(LEVELS / resized.max_depth_m)))
     about = {
         "aspect": float(np.mean(aspects)),
         "size_px": resized.size_px,
@@ -247,3 +252,17 @@ def _write(frames: Iterable[Any], folder: Path, resized: ResizedFrames, allowanc
         "empty": allowance.empty,
     }
     (folder / "about.json").write_text(json.dumps(about))
+
+
+@contextlib.contextmanager
+def _array_file(path: Path, dtype: type, shape: tuple[int, ...]) -> Iterator[Callable[[NDArray[Any]], object]]:
+    """Yield a function that appends the next item of an .npy array.
+
+    Not a memory map: where the disk or a quota is full, writing to one kills the process (SIGBUS).
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda item: file.write(np.ascontiguousarray(item, dtype).data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,6 +1,5 @@
 """Worker processes that read batches ahead: their signals, their shared memory, their end."""
 
-import atexit
 import contextlib
 import multiprocessing
 import re
@@ -45,9 +44,11 @@ def postpone_signals(worker: int) -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
 
 
-@atexit.register
 def kill_workers() -> None:
-    """Kill the workers that an exception leaves behind. Python's own exit would send SIGTERM and wait."""
+    """Kill the workers that an exception leaves behind. Python's own exit would send SIGTERM and wait.
+
+    Registered where workers are started, since a program that only predicts may have daemon processes of its own.
+    """
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them as crashed
     for worker in multiprocessing.active_children():

@@ -75,7 +75,7 @@ class DepthNet(nn.Module):
         if image.shape[-2] % 32 or image.shape[-1] % 32:
             raise ValueError(f"got an image of {tuple(image.shape[-2:])} pixels, expected multiples of 32")
         if not image.is_floating_point():
-            image = image / 255
+            image = image.to(self.residual.weight.dtype) / 255  # not of torch's default type, which a program may set
         return self.decode(self.encoder(image), image)
 
     def decode(self, features: Sequence[Tensor], image: Tensor) -> Tensor:
@@ -96,7 +96,8 @@ def rebuild(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> DepthNet
         )
     if output not in OUTPUTS:
         raise UserError(f"The checkpoint's output: got {output!r:.40}, expected one of {', '.join(OUTPUTS)}.")
-    network = DepthNet(encoder, pretrained=False, output=output)
+    with torch.random.fork_rng(devices=[]):  # a program that predicts keeps its random numbers
+        network = DepthNet(encoder, pretrained=False, output=output).float()  # whatever type is torch's default
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:

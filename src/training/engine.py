@@ -94,7 +94,6 @@ def choose_precision(device: str, amp: str) -> Precision:
         raise UserError(f"--amp {amp}: expected one of {', '.join(AMP)}.")
     if device == "cuda":
         check_kernels()
-        torch.backends.cudnn.benchmark = True  # the fastest kernels for the sizes, which do not change
     if amp == "auto" and device == "cuda":
         amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if amp == "fp16" and device == "mps":
@@ -175,7 +174,7 @@ def train_epoch(
             norm = nn.utils.clip_grad_norm_(network.parameters(), clip)
             tally[-2] = norm * accumulate
             tally = distributed.total(tally)
-            if (tally[0] + tally[-2]).isfinite().item():  # the only read per step for which the host waits
+            if (tally[0] + tally[-2]).isfinite().item():  # a read for which the host waits
                 state.sums += tally
                 scaler.step(optimizer)
                 state.advance()

@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import os
 import pickle
@@ -11,6 +12,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from conftest import SmallDisk
 from PIL import Image
 
 from src.conventions import UserError
@@ -53,6 +55,22 @@ def run(nyu_folder: Path, tmp_path: Path) -> Run:
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:400])
+
+
+def test_a_disk_that_fills_while_frames_are_packed_is_an_error(run: Run, small_disk: SmallDisk) -> None:
+    # A memory map of a file of holes would end the process by SIGBUS.
+    run.cache = small_disk(4_000_000)
+
+    def fill_the_disk(items: Iterable[Any]) -> Iterable[Any]:
+        for item in items:
+            with contextlib.suppress(OSError):
+                (run.cache / "other").write_bytes(bytes(8_000_000))
+            yield item
+
+    run.count = fill_the_disk  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="could not be written"):
+        run.pack()
+    assert [path.name for path in run.cache.iterdir()] == ["other"]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -65,7 +65,7 @@ def test_mistakes_are_one_line(script: Script) -> None:
         (("98",), "webcam 98: got no webcam"),
         (("98", "--pointcloud"), "--pointcloud: got 98, expected a photo"),
         (("",), "an empty name: got no such file"),
-        (("x.jpg", "--out", "x.jpg"), "cannot be written"),
+        (("x.jpg", "--out", "x.jpg"), "--out x.jpg: cannot be written or created"),
         ((".", "--out", "."), "results would replace the input x_depth.png. Name another folder."),
         (("x.jpg", "--pointcloud", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
     ):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, Mock
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, Script, Trained
@@ -77,6 +78,12 @@ def test_a_sweep_reports_resumes_and_skips(runs_inside: None, script: Script, tr
     assert "--epochs 2, got None" in script(*command, status=2).stderr
     Path("empty").mkdir()
     assert "--presets empty" in script("sweep.py", "--presets", "empty", status=2).stderr
+    own = ("--data", "csv", "--data-dir", tmp_path / "pairs.csv", "--validation", 0, "--out", "own")
+    Image.new("RGB", (64, 48)).save("x.png")
+    np.save("x.npy", np.full((48, 64), 2.0))
+    Path("pairs.csv").write_text("x.png,x.npy\n")
+    refused = script("sweep.py", "--presets", "presets", *own, status=2)
+    assert "--validation 0: these data have no test frames" in refused.stderr
 
 
 def test_runs_are_sorted_by_rate_then_plain_augmented_averaged() -> None:
@@ -94,6 +101,9 @@ def test_a_run_that_diverges_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPa
 
 
 def test_inspecting_a_good_source_and_one_with_a_damaged_file(script: Script, nyu_folder: Path) -> None:
+    Path("file").touch()
+    done = script("inspect_data.py", "--data-dir", nyu_folder, "--out", "file/x.png", status=2)
+    assert "--out file: cannot be written" in done.stderr and not done.stdout
     done = script("inspect_data.py", "--data-dir", nyu_folder)
     assert "train: 15 frames of 5 scenes" in done.stdout
     assert "16-bit, 1000 units a metre: " in done.stdout

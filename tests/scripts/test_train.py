@@ -120,7 +120,7 @@ def test_options_of_older_versions_are_dropped_when_a_run_resumes(script: Script
     assert "held out" not in done.stdout
 
 
-def test_a_run_starts_from_another_runs_weights_in_its_own_units(trained: Trained) -> None:
+def test_a_run_starts_from_another_runs_weights_in_its_own_units(trained: Trained, tmp_path: Path) -> None:
     def start(*words: str) -> DepthNet:
         return make_network(training_parser("").parse_args(["--init", str(trained.run / "best.pt"), *words]), None)
 
@@ -130,6 +130,10 @@ def test_a_run_starts_from_another_runs_weights_in_its_own_units(trained: Traine
     torch.testing.assert_close(80 * far(image), 10 * same(image), rtol=1e-3, atol=1e-3)
     factor = MEAN_DEPTH["relative"] / MEAN_DEPTH["metric"]
     torch.testing.assert_close(relative(image), factor * same(image), rtol=1e-3, atol=1e-3)
+    about = load(trained.run / "best.pt")["about"] | {"target": "relative", "weights": "raw"}
+    checkpoint.save(tmp_path / "relative.pt", about=about, network=relative.state_dict(), ema=None)
+    back = training_parser("").parse_args(["--init", str(tmp_path / "relative.pt"), "--max-depth", "80"])
+    torch.testing.assert_close(80 * make_network(back, None).eval()(image), 10 * same(image), rtol=1e-3, atol=1e-3)
     with pytest.raises(UserError, match="--output relu6"):
         start("--output", "sigmoid")
 
@@ -210,6 +214,15 @@ def test_bad_frames_are_named_once_and_left_out_of_training_and_evaluation(scrip
     errors = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "--max-bad allows 2" in errors[0] and "4.png" in errors[0]
     assert set(Path().rglob("*")) - before <= {Path("c")}
+
+
+def test_a_mistake_in_the_test_list_is_told_before_the_training(script: Script) -> None:
+    rows = write_csv().read_text().split()
+    rows = ["image,depth,split", *(f"{row},train" for row in rows[:6]), "6.jpg,6.png,val", "none.jpg,none.png,test"]
+    Path("pairs.csv").write_text("\n".join(rows))
+    done = script("train.py", "--data", "csv", "--data-dir", "pairs.csv", "--epochs", 1, "--out", "run", status=2)
+    assert "none.jpg: got no such file" in done.stderr
+    assert not Path("run").exists()
 
 
 def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script: Script) -> None:

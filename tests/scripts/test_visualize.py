@@ -11,7 +11,8 @@ import pytest
 from conftest import ROOT, Script, read_recording, wavy_frame
 from PIL import Image
 
-from src.conventions import NYU_INTRINSICS
+from src.conventions import NYU_INTRINSICS, Frame
+from visualize import read_pair
 
 
 def test_frames_of_nyu(script: Script, nyu_folder: Path) -> None:
@@ -72,6 +73,16 @@ def test_a_relative_network_is_shown_at_a_scale_that_is_said(
         assert values["/world/truth/label", "Points3D:labels", 0].tolist() == ["truth"]
 
 
+def test_large_frames_of_a_data_set_are_shrunk_as_photos_are() -> None:
+    size = 1500, 2048
+    depth_m, camera = np.full(size, 3, np.float32), NYU_INTRINSICS.resized(*size[::-1])
+    frame = Frame(np.zeros((*size, 3), np.uint8), depth_m, np.ones(size, bool), camera)
+    photo, truth_m = read_pair([frame], 0)
+    assert photo.image.shape == (750, 1024, 3)
+    assert photo.camera.fov_deg == pytest.approx(frame.camera.fov_deg)
+    np.testing.assert_array_equal(truth_m, np.full((750, 1024), 3))
+
+
 def test_mistakes_are_one_line(script: Script) -> None:
     Path("video.mp4").touch()
     Path("bad.jpg").write_text("hello")
@@ -81,6 +92,7 @@ def test_mistakes_are_one_line(script: Script) -> None:
             (("video.mp4",), "video.mp4: got a video or webcam"),
             (("0",), "0: got a video or webcam"),
             (("bad.jpg",), "visualization.rrd: not written"),
+            (("bad.jpg", "--save", "bad.jpg/x.rrd"), "--save bad.jpg: cannot be written"),
             (("bad.jpg", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
             (("bad.jpg", "--web", "--port", port - 1), f"port {port}: Address already in use"),
         ):
