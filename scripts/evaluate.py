@@ -18,15 +18,15 @@ from src.conventions import UserError
 from src.estimator import DepthEstimator
 from src.scoring.evaluation import write_json
 from src.training.checkpoint_manager import BEST
-from src.training.run_log import check_writable
+from src.training.run_log import check_run_folder
 
 
 def main() -> None:
     options = parse_evaluation(__doc__)
     folder = options.out or default_folder(options.checkpoint, options.weights, options.limit)
-    check_writable(folder)
+    check_run_folder(folder)
     if options.json:
-        check_writable(options.json.parent, "--json")
+        check_run_folder(options.json.parent, "--json")
     estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
     other = None
     if options.compare:

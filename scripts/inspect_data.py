@@ -23,7 +23,7 @@ from src.data.augment import Augmentation
 from src.data.examples import augmented_examples
 from src.data.listing import sample_frames
 from src.data.survey import Survey, survey
-from src.training.run_log import check_writable
+from src.files import check_writable
 from src.viewing.figures import draw_augmentation, draw_contact_sheet
 
 PROBLEMS_SHOWN = 10

@@ -32,8 +32,7 @@ from src.data.frame import shrink_image
 from src.data.photos import Photo, find_inputs, is_video, make_photo, read_photo
 from src.data.video import Video
 from src.estimator import DepthEstimator
-from src.files import whole_file
-from src.training.run_log import check_writable
+from src.files import check_writable, whole_file
 from src.viewing.figures import DepthMap, draw_depth, scale_max
 from src.viewing.mp4 import write_video
 from src.viewing.pointcloud import make_cloud, write_ply

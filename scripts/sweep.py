@@ -44,7 +44,7 @@ def main() -> None:
     if "validation" not in options.typed:
         options.validation = read_preset(runs[0]).get("validation", options.validation)
     data = open_data(options)
-    if data.last_split == "val" and not data.holds_out:
+    if not data.leaves_some_to_score:
         raise UserError("--validation 0: these data have no test frames, so no run could be scored. Raise it.")
     options.data, options.data_dir = data.name, data.root
     typed = {"data", "data_dir", "seed", *options.typed} - {"out", "presets"}

@@ -68,8 +68,7 @@ def main() -> None:
 def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Interruption) -> Data:
     """Train a new run, or from the checkpoint `resumed`, and return the data set that was trained on."""
     keep_freed_memory()
-    precision = choose_precision(options.device, options.amp)
-    torch.backends.cudnn.benchmark = True  # the fastest kernels for the sizes, which do not change
+    precision = choose_precision(options.device, options.amp, training=True)
     units, loss = Units(options.target, options.max_depth), LOSSES[options.loss]
     frames = open_frames(options)
     network = make_network(options, resumed)

@@ -17,15 +17,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from src.cli.data import announce, bar_options
 from src.cli.network import choose_split, open_its_data, open_network, put_in_metres
 from src.conventions import Pairs, UserError
+from src.data.frame import shrink_depth
 from src.data.photos import Photo, find_inputs, is_video, read_photo, shrink_photo
 from src.estimator import DepthEstimator
-from src.training.run_log import check_writable
+from src.files import check_writable
 from src.viewing.ports import check_ports
 from src.viewing.recording import PredictedFrame, write_recording
 from src.viewing.rerun_viewer import HOST, open_window, serve
@@ -88,9 +88,7 @@ def read_small(path: Path, fov_deg: float | None) -> tuple[Photo, None]:
 def read_pair(pairs: Pairs, index: int) -> tuple[Photo, np.ndarray]:
     frame = pairs[index]
     photo = shrink_photo(Photo(frame.image, frame.camera, "data"), MAX_SIDE_PX)
-    size = photo.camera.width_px, photo.camera.height_px
-    truth = Image.fromarray(frame.depth_m * frame.valid).resize(size, Image.Resampling.NEAREST)
-    return photo, np.asarray(truth)
+    return photo, shrink_depth(frame.depth_m, frame.valid, photo.camera.width_px, photo.camera.height_px)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,15 @@ def is_writable(folder: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Refuse a folder that cannot be made or written, before any work is done for it. Nothing is created.
+
+    **Raises**: UserError.
+    """
+    if not is_writable(folder):
+        raise UserError(f"{option} {folder}: cannot be written or created. Name another folder.")
+
+
 def _flush_folder(folder: Path) -> None:
     """Flush the folder's entries to the disk, where the system supports it."""
     with contextlib.suppress(OSError):

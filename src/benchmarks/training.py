@@ -25,7 +25,7 @@ WARM_UP_STEPS = 2
 def time_our_loop(steps: int) -> float:
     """Time `train_epoch` as scripts/train.py calls it: images per second."""
     keep_freed_memory()
-    precision = choose_precision("auto", "auto")
+    precision = choose_precision("auto", "auto", training=True)
     network = DepthNet(pretrained=False).to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(network, "adan", lr=2e-3, weight_decay=1e-4)
     schedule = make_schedule(optimizer, steps=100, warmup_steps=10)
@@ -37,7 +37,7 @@ def time_our_loop(steps: int) -> float:
 
 def time_original_recipe(steps: int) -> float:
     """Time the original's recipe: its network, batch 32, torch's memory format and allocator: images per second."""
-    precision = choose_precision("auto", "auto")
+    precision = choose_precision("auto", "auto", training=True)
     network = OriginalNetwork().to(precision.device)
     optimizer = make_optimizer(network, "adan", lr=2e-3, weight_decay=1e-4)
     scaler = precision.scaler()

@@ -70,7 +70,7 @@ def open_its_data(about: dict[str, Any], options: Namespace) -> Data:
 
 def choose_split(asked: str | None, data: Data, about: dict[str, Any]) -> str:
     """Choose the split to evaluate: of files that the network was trained on, what was held out, if anything was."""
-    held_out = data.last_split if data.has_seen(about) and (data.holds_out or data.last_split == "test") else "test"
+    held_out = data.last_split if data.has_seen(about) and data.leaves_some_to_score else "test"
     return asked or held_out
 
 

@@ -87,7 +87,7 @@ def training_parser(description: str | None) -> Parser:
     add("--encoder-lr-scale", type=POSITIVE, default=1.0, metavar="X", help="the encoder's rate, as a multiple of --lr")
     add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate after the warm-up")
     add("--warmup", type=SHARE, default=0.1, metavar="SHARE", help="share of the steps in which the rate rises")
-    help_ = "mixed: logarithmic, absolute and gradient error; +mse: and squared error; log: less scale-invariant"
+    help_ = "mixed: logarithmic, absolute, gradient error; mixed+mse: and squared; log+mse: these, not scale-invariant"
     add("--loss", choices=LOSSES, default="mse", help=help_)
     add("--optimizer", choices=OPTIMIZERS, default="adan", help="optimiser")
     add("--weight-decay", type=NOT_NEGATIVE, default=1e-4, metavar="X", help="on kernels, not on norms and biases")

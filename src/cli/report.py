@@ -121,7 +121,7 @@ def report_best(options: Namespace, data: Data) -> None:
     path = options.out / BEST
     if not path.exists():
         raise Diverged(f"{options.out}: no epoch ended with finite figures, so there is no best.pt. Try a lower --lr.")
-    if data.last_split == "val" and not data.holds_out:
+    if not data.leaves_some_to_score:
         print("\n--validation 0: no frames were held out, so nothing is scored.")
     else:
         estimator = DepthEstimator(path, device=options.device)

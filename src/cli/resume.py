@@ -18,7 +18,7 @@ from src.cli.sources import count_known
 from src.conventions import Pairs, UserError
 from src.training import distributed
 from src.training.checkpoint_manager import NEWEST, find_newest, load_newest
-from src.training.run_log import check_writable
+from src.training.run_log import check_run_folder
 from src.training.state import State
 
 RUNS = Path("runs")
@@ -58,7 +58,7 @@ def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, A
         options.out = path.parent
         if options.typed & {"preset", "init"}:
             print(f"resuming {path}, with that run's own options: --preset and --init have no effect", flush=True)
-    check_writable(options.out or RUNS)
+    check_run_folder(options.out or RUNS)
     return options, resumed
 
 

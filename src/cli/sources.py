@@ -53,6 +53,11 @@ class Data:
         """Whether there are validation frames: of a csv or folder also those that it lists itself."""
         return self.kind == "rooms" or self.validation > 0 or (self.kind != "nyu" and "val" in self.listed)
 
+    @property
+    def leaves_some_to_score(self) -> bool:
+        """Whether there are frames that a training is scored on, those of `last_split`."""
+        return self.last_split == "test" or self.holds_out
+
     @cached_property
     def listed(self) -> dict[str, list[Row]]:
         """The pairs of a csv or folder, by split; those of no split under ""."""

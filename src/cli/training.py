@@ -85,11 +85,7 @@ def load_initial(options: Namespace) -> DepthNet:
                 f"Add --{name} {about[name]}."
             )
     print(f"starting from {options.init} ({chosen}), trained on {about['data']}", flush=True)
-    means = [
-        MEAN_DEPTH[target] / (max_depth_m / MAX_DEPTH_M if target == "metric" else 1)
-        for target, max_depth_m in ((options.target, options.max_depth), (about["target"], about["max_depth_m"]))
-    ]
-    factor = means[0] / means[1]
+    factor = mean_output(options.target, options.max_depth) / mean_output(about["target"], about["max_depth_m"])
     if factor != 1:
         if options.output == "sigmoid":
             got, expected = (
@@ -99,6 +95,11 @@ def load_initial(options: Namespace) -> DepthNet:
             raise UserError(f"--init with a sigmoid: got the target {got}, expected the checkpoint's, {expected}.")
         network.rescale(factor)
     return network
+
+
+def mean_output(target: str, max_depth_m: float) -> float:
+    """Return what NYU's mean depth is in the units of a target, whose metric 1 is `max_depth_m`."""
+    return MEAN_DEPTH[target] / (max_depth_m / MAX_DEPTH_M if target == "metric" else 1)
 
 
 def make_batches(

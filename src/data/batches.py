@@ -1,6 +1,5 @@
 """Training, validation and evaluation batches of packed frames."""
 
-import atexit
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,7 +14,7 @@ from src.data.allowance import Allowance, NoValidDepth
 from src.data.augment import Augmentation, augment
 from src.data.frame import place, shrink_depth, shrink_image
 from src.data.packed import Packed
-from src.data.workers import ADVICE, kill_workers, postpone_signals, share_batch
+from src.data.workers import ADVICE, kill_workers_at_exit, postpone_signals, share_batch
 
 
 class TrainingBatches:
@@ -155,7 +154,7 @@ def _load(packed: Packed, plan: list[list[int]], device: torch.device, workers: 
     )
     try:
         if workers:
-            atexit.register(kill_workers)
+            kill_workers_at_exit()
             # the locks of torch's queues, whose own failure prints a traceback
             [multiprocessing.Lock() for _ in range(8 + 3 * workers)]
         batches = iter(loader)

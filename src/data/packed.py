@@ -5,7 +5,6 @@ A photo and its depth take 0.29 MB: 0.23 GB for NYU's 795 labelled frames, 14.7 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import json
@@ -26,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.conventions import DEPTH_SIZE_PX, IMAGE_SIZE_PX, Batch, Pairs, UserError
 from src.data.allowance import Allowance, NoValidDepth
 from src.data.frame import common_size, place, shrink_depth, shrink_image
-from src.data.workers import kill_workers, worker_errors
+from src.data.workers import kill_workers_at_exit, worker_errors
 
 FORMAT = 4  # part of the cache key: increase it when the stored arrays change
 
@@ -140,7 +139,7 @@ def pack(
             break
     unfinished = _make_folder(cache, len(pairs) * bytes_per_frame(sizes, size_px))
     if workers:
-        atexit.register(kill_workers)
+        kill_workers_at_exit()
     # A generator of its own: otherwise a run that decodes would draw other random numbers than one that does not.
     frames = DataLoader(
         resized,

@@ -1,10 +1,12 @@
 """Worker processes that read batches ahead: their signals, their shared memory, their end."""
 
+import atexit
 import contextlib
 import multiprocessing
 import re
 import signal
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from torch.utils.data import get_worker_info
@@ -44,11 +46,17 @@ def postpone_signals(worker: int) -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
 
 
-def kill_workers() -> None:
-    """Kill the workers that an exception leaves behind. Python's own exit would send SIGTERM and wait.
+@cache
+def kill_workers_at_exit() -> None:
+    """Let this process kill its workers when it ends; called where they are started.
 
-    Registered where workers are started, since a program that only predicts may have daemon processes of its own.
+    A program that only predicts may have daemon processes of its own.
     """
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    """Kill the workers that an exception leaves behind. Python's own exit would send SIGTERM and wait."""
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them as crashed
     for worker in multiprocessing.active_children():

@@ -79,8 +79,10 @@ class Precision(NamedTuple):
         return GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
 
-def choose_precision(device: str, amp: str) -> Precision:
+def choose_precision(device: str, amp: str, *, training: bool = False) -> Precision:
     """Choose device and type. `auto` takes a GPU where there is one, with bf16 where it is native, else fp16.
+
+    For `training`, whose sizes do not change, cuDNN takes the fastest kernels for them.
 
     **Raises**: UserError when the device is missing, has no kernels in this torch, or does not support fp16.
     """
@@ -94,6 +96,7 @@ def choose_precision(device: str, amp: str) -> Precision:
         raise UserError(f"--amp {amp}: expected one of {', '.join(AMP)}.")
     if device == "cuda":
         check_kernels()
+        torch.backends.cudnn.benchmark |= training
     if amp == "auto" and device == "cuda":
         amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if amp == "fp16" and device == "mps":

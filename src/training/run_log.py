@@ -14,12 +14,12 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from src.conventions import UserError
-from src.files import is_writable, whole_file
+from src.files import check_writable, whole_file
 from src.training.provenance import environment
 
 
-def check_writable(folder: Path, option: str = "--out") -> None:
-    """Refuse a folder that cannot be made or written, before any work is done for it. Nothing is created.
+def check_run_folder(folder: Path, option: str = "--out") -> None:
+    """Refuse a folder that cannot be made or written, or not by TensorBoard.
 
     **Raises**: UserError.
     """
@@ -27,8 +27,7 @@ def check_writable(folder: Path, option: str = "--out") -> None:
         str(folder).encode()
     except UnicodeEncodeError:
         raise UserError(f"{option} {folder}: got no UTF-8, which TensorBoard expects. Name another folder.") from None
-    if not is_writable(folder):
-        raise UserError(f"{option} {folder}: cannot be written or created. Name another folder.")
+    check_writable(folder, option)
 
 
 def lock_folder(folder: Path) -> None:

@@ -77,6 +77,13 @@ def test_mistakes_are_one_line(script: Script) -> None:
     assert "the PNG ends at 65.535 m" in done.stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="whose file systems take any name")
+def test_a_folder_may_have_any_name(script: Script) -> None:
+    Image.fromarray(wavy_frame(1)[0]).save("x.jpg")
+    script("predict.py", "x.jpg", "--out", "out\udcff")
+    assert Path("out\udcff/x_depth.npy").exists()
+
+
 def test_a_relative_network_predicts_shares_and_a_cloud_at_a_scale(script: Script, relative_checkpoint: Path) -> None:
     Image.fromarray(wavy_frame(1)[0]).save("x.jpg")
     for typed, scale_m in (((), 0), (("--pointcloud",), 10), (("--pointcloud", "--scale-m", 3), 3)):

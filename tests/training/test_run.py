@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from src.conventions import UserError
 from src.training import provenance
 from src.training.interruption import Interruption, Stopped
-from src.training.run_log import RunLog, check_writable, lock_folder
+from src.training.run_log import RunLog, check_run_folder, lock_folder
 
 
 @pytest.mark.parametrize(("signum", "status", "name"), [(2, 130, "Ctrl-C"), (15, 143, "SIGTERM")])
@@ -77,12 +77,12 @@ def test_two_processes_cannot_write_one_folder(tmp_path: Path) -> None:
 
 def test_an_unwritable_folder_is_named_and_nothing_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for use in (check_writable, lambda folder: RunLog(folder, {})):
+    for use in (check_run_folder, lambda folder: RunLog(folder, {})):
         with pytest.raises(UserError, match="file/run"):
             use(tmp_path / "file" / "run")
     with pytest.raises(UserError, match="UTF-8"):
-        check_writable(tmp_path / "\udcff")
-    check_writable(tmp_path / "new" / "run")
+        check_run_folder(tmp_path / "\udcff")
+    check_run_folder(tmp_path / "new" / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
