@@ -40,6 +40,7 @@ def main() -> None:
     if kept.get("init"):
         kept["init"] = Path(kept["init"]).name  # not where this machine keeps it
     about = {**trained.about, "options": kept, "weights": trained.weights}
+    about.pop("scores", None)  # of exported weights, which are not those of what is written
     if others:
         about |= average_networks(trained, others)
     data = open_its_data(trained.about, options)

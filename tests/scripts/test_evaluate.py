@@ -93,6 +93,9 @@ def test_an_export_has_scores_and_predicts_the_same(script: Script, finished_run
     assert "best.safetensors.sha256" in done.stdout
     depths_m = [DepthEstimator(finished_run / name)(PHOTO) for name in ("best.pt", "best.safetensors")]
     np.testing.assert_allclose(*depths_m, atol=0.02)
+    words = "export.py", finished_run / "best.safetensors", "--data-dir", trained.nyu, "--limit", 2, "--out"
+    named = [line for line in script(*words, "again.safetensors").stdout.splitlines() if line.startswith("network: ")]
+    assert ["d1" in line for line in named] == [True, False]  # what is not scored yet shows no scores of its source
 
 
 def test_the_mean_of_several_runs_is_exported(script: Script, finished_run: Path, trained: Trained) -> None:
