@@ -75,8 +75,10 @@ def predict_each(
 ) -> Iterator[Finish]:
     """Predict one photo after the other; threads read the next ones and write the last. A video waits for `Finish`."""
     read = partial(read_photo, fov_deg=options.fov)
-    filmed = [isinstance(source, str) or is_video(source) for source in inputs]
-    readings = delayed(None if film else pool.submit(read, source) for source, film in zip(inputs, filmed, strict=True))
+    are_videos = [isinstance(source, str) or is_video(source) for source in inputs]
+    readings = delayed(
+        None if is_moving else pool.submit(read, source) for source, is_moving in zip(inputs, are_videos, strict=True)
+    )
     for source, name, reading in zip(inputs, name_results(inputs), readings, strict=True):
         out = str(options.out / name)
         if reading is None:

@@ -131,7 +131,7 @@ def write_report(options: Namespace, runs: Sequence[Run], short: Sequence[Run]) 
         sections.append(describe(short, options.out / "curves-short.png", "Short runs"))
     places = {"data_dir", "cache_dir", "out", "presets"}
     words = as_tokens({key: value for key, value in as_preset(options).items() if key in options.typed - places})
-    folder = ["--data-dir path/to/nyu"] if options.data_dir else []
+    folder = [f"--data-dir path/to/{options.data_dir.resolve().name}"] if options.data_dir else []
     scored = next((run_.result for run_ in [*runs, *short] if run_.result), None)
     if scored is None:
         raise UserError(f"{options.out}: none of the runs stayed finite, so there is nothing to report.")
@@ -169,7 +169,7 @@ REPORT = """## Figures
 `{command}`
 
 Scored on {frames} without flip averaging; networks of the relative target raw, as the original scored its own.
-The weights are those of the epoch that was best on the validation scenes, of lr-2e-3-swa the averaged ones.
+The weights are those of the epoch that was best on the validation scenes, of runs with SWA the averaged ones.
 One run each, seed {seed}; scored on {machine}. The mean map is that of {mean_map} training frames.
 
 {sections}

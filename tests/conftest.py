@@ -3,6 +3,7 @@
 import os
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -156,6 +157,7 @@ def script(
     tmp_path: Path, offline: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Script:
     """Run a script as a user does, but in this process: without imports of seconds. An empty folder is the current."""
+    before = signal.getsignal(signal.SIGTERM)  # a script replaces it
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(ROOMS, "test", 4)  # rendering and scoring all 40 takes longer than the rest of a tiny run
     for name, value in offline.items():
@@ -169,6 +171,8 @@ def script(
             runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
         except SystemExit as exit_:
             ended = int(exit_.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, before)
         done = Ended(ended, *capfd.readouterr())
         assert ended == status, done
         return done

@@ -41,7 +41,8 @@ def test_the_lines_of_the_readme_run(page: str, tmp_path: Path, monkeypatch: pyt
 def test_paths_images_arrays_and_batches_give_the_same_depth(estimator: DepthEstimator) -> None:
     depth_m = estimator(str(PHOTO))
     assert (depth_m.shape, depth_m.dtype) == ((480, 640), np.float32)
-    assert 0.5 < np.median(depth_m) < 8
+    # What the weights that ship predict: it changes with them, and with any change of the way from a file to metres.
+    assert np.percentile(depth_m, (5, 50, 95)) == pytest.approx([0.981, 2.167, 3.486], rel=0.01)
     with Image.open(PHOTO) as image:
         pixels = np.asarray(image)
         assert np.array_equal(estimator(image), depth_m)

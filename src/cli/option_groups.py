@@ -5,17 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from src.choices import (
-    AMP,
-    DEVICES,
-    INGREDIENTS,
-    KINDS,
-    MIXED_KINDS,
-    ROOMS,
-    WEIGHTS,
-    default_cache,
-    parse_max_bad,
-)
+from src.choices import AMP, DEVICES, INGREDIENTS, KINDS, MIXED_KINDS, ROOMS, WEIGHTS, default_cache, parse_max_bad
 from src.cli.parsing import Parser, checked, number
 from src.conventions import ANGLES, is_angle
 
@@ -42,7 +32,7 @@ KINDS_WITH = {
 """The kinds of data on which these options have an effect; "+" are mixed ones."""
 
 
-def add_data_options(parser: Parser, *, trains: bool, mixes: bool = False) -> None:
+def add_data_options(parser: Parser, *, trains: bool, mixes: bool = False, max_bad: bool = False) -> None:
     """Add the options that choose the frames; those of a script that only evaluates default to the checkpoint's own."""
     add = parser.add_argument_group("data").add_argument
     kind = "auto" if trains else None
@@ -52,7 +42,8 @@ def add_data_options(parser: Parser, *, trains: bool, mixes: bool = False) -> No
     add("--data", choices=KINDS + MIXED_KINDS * mixes, default=kind, help=help_ + its_own)
     add("--data-dir", type=Path, metavar="PATH", help="what contains NYU, the csv file, or images/ and depth/")
     add("--depth-scale", type=POSITIVE, metavar="UNITS", help="own pairs: how many stored units are a metre")
-    add_fov_option(parser)
+    help_ = "camera's angle of view along the longer side; default: from EXIF, else a csv's fov_deg, else NYU's 63"
+    add("--fov", type=ANGLE, metavar="DEGREES", help=help_)
     help_ = f"share of the training frames, in whole scenes, held out{its_own}"
     add("--validation", type=SHARE, default=0.1 if trains else None, metavar="SHARE", help=help_)
     if trains:
@@ -64,6 +55,14 @@ def add_data_options(parser: Parser, *, trains: bool, mixes: bool = False) -> No
         help_ = "+rooms: how often an epoch shows each real frame; default: until half of the frames are real"
         add("--repeat", type=COUNT, metavar="N", help=help_)
         refuse_on_other_data(parser, "repeat")
+    if not trains:
+        help_ = "which frames; default: test, or of a csv or folder that was trained on, what was held out"
+        add("--split", choices=("test", "val"), help=help_)
+    if max_bad:
+        count_or_share = checked(parse_max_bad, "a number of frames, or a share like 0.5%")
+        help_ = "how many unreadable frames may be left out; default: 10 or 0.1%%, the larger"
+        add("--max-bad", type=count_or_share, metavar="N|P%", help=help_)
+        refuse_on_other_data(parser, "max_bad")
     add("--limit", type=COUNT, metavar="N", help="use only the first N frames of each split, for a quick test")
     refuse_on_other_data(parser, "data_dir", "depth_scale", "fov", "validation")
 
@@ -97,30 +96,10 @@ def add_weights_option(parser: Parser) -> None:
     parser.add_argument("--weights", choices=WEIGHTS, help=help_)
 
 
-def add_fov_option(parser: Parser) -> None:
-    """Add the camera's angle of view."""
-    help_ = "camera's angle of view along the longer side; default: from EXIF, else a csv's fov_deg, else NYU's 63"
-    parser.add_argument("--fov", type=ANGLE, metavar="DEGREES", help=help_)
-
-
 def add_scale_option(parser: Parser, default: str) -> None:
     """Add the scale of networks that predict none, those of `--target relative`."""
     help_ = f"relative networks: where to put each photo's farthest point, in metres; default: {default}"
     parser.add_argument("--scale-m", type=POSITIVE, metavar="M", help=help_)
-
-
-def add_split_option(parser: Parser) -> None:
-    """Add which frames to evaluate."""
-    help_ = "which frames; default: test, or of a csv or folder that was trained on, what was held out"
-    parser.add_argument("--split", choices=("test", "val"), help=help_)
-
-
-def add_max_bad_option(parser: Parser) -> None:
-    """Add how many frames may be unreadable."""
-    count_or_share = checked(parse_max_bad, "a number of frames, or a share like 0.5%")
-    help_ = "how many unreadable frames may be left out; default: 10 or 0.1%%, the larger"
-    parser.add_argument("--max-bad", type=count_or_share, metavar="N|P%", help=help_)
-    refuse_on_other_data(parser, "max_bad")
 
 
 def refuse_on_other_data(parser: Parser, *names: str) -> None:

@@ -19,6 +19,7 @@ from src.choices import (
     parse_every,
 )
 from src.cli.option_groups import (
+    ANGLE,
     COUNT,
     INDEX,
     NOT_NEGATIVE,
@@ -30,11 +31,8 @@ from src.cli.option_groups import (
     add_cache_options,
     add_checkpoint_argument,
     add_data_options,
-    add_fov_option,
     add_machine_options,
-    add_max_bad_option,
     add_scale_option,
-    add_split_option,
     add_weights_option,
 )
 from src.cli.parsing import ROOT, Names, Parser, checked, read_preset
@@ -58,8 +56,7 @@ def parse_training(description: str | None) -> Namespace:
 def training_parser(description: str | None) -> Parser:
     """Make the parser of train.py: data, network, training, files, cache, machine."""
     parser = Parser(description)
-    add_data_options(parser, trains=True, mixes=True)
-    add_max_bad_option(parser)
+    add_data_options(parser, trains=True, mixes=True, max_bad=True)
     add = parser.add_argument_group("network").add_argument
     add("--encoder", default=EMBEDDED_ENCODER, metavar="NAME", help="any EfficientNet of timm")
     add("--pretrained", action=SWITCH, default=True, help="start the encoder from ImageNet weights")
@@ -85,9 +82,11 @@ def training_parser(description: str | None) -> Parser:
     add("--patience", type=INDEX, default=0, metavar="N", help=help_)
     add("--lr", type=POSITIVE, default=2e-3, help="peak learning rate")
     add("--encoder-lr-scale", type=POSITIVE, default=1.0, metavar="X", help="the encoder's rate, as a multiple of --lr")
-    add("--schedule", choices=SCHEDULES, default="cosine", help="of the learning rate after the warm-up")
+    add("--schedule", choices=SCHEDULES, default="cosine", help="course of the learning rate after the warm-up")
     add("--warmup", type=SHARE, default=0.1, metavar="SHARE", help="share of the steps in which the rate rises")
-    help_ = "mixed: logarithmic, absolute, gradient error; mixed+mse: and squared; log+mse: these, not scale-invariant"
+    help_ = (
+        "mixed: log, absolute and gradient error; mixed+mse: squared error too; log+mse: the same, not scale-invariant"
+    )
     add("--loss", choices=LOSSES, default="mse", help=help_)
     add("--optimizer", choices=OPTIMIZERS, default="adan", help="optimiser")
     add("--weight-decay", type=NOT_NEGATIVE, default=1e-4, metavar="X", help="on kernels, not on norms and biases")
@@ -97,7 +96,7 @@ def training_parser(description: str | None) -> Parser:
     add("--profile", action=SWITCH, default=False, help="trace some of the first steps into the run's trace.json")
     help_ = "save and stop before this time, not counting the last evaluation"
     add("--max-minutes", type=POSITIVE, metavar="MINUTES", help=help_)
-    add("--seed", type=INDEX, default=0, help="of initial weights, order and augmentation")
+    add("--seed", type=INDEX, default=0, help="what initial weights, order and augmentation depend on")
     parser.refuse_idle("zoom", lambda typed: None if "zoom" in typed.augment else "without --augment zoom")
     parser.refuse_idle("patience", lambda typed: "with --swa, which averages the last steps" if typed.swa else None)
     certain = ("auto", "rooms")  # rooms have validation frames, and auto may find rooms
@@ -125,9 +124,7 @@ def parse_evaluation(description: str | None, words: Words = None) -> Namespace:
     """Parse evaluate.py's options."""
     parser = Parser(description)
     add_checkpoint_argument(parser)
-    add_data_options(parser, trains=False)
-    add_max_bad_option(parser)
-    add_split_option(parser)
+    add_data_options(parser, trains=False, max_bad=True)
     add_machine_options(parser)
     add = parser.add_argument
     add("--compare", type=Path, metavar="PATH", help="another checkpoint to score on the same frames, with p-values")
@@ -147,7 +144,8 @@ def parse_prediction(description: str | None, words: Words = None) -> Namespace:
     add("--checkpoint", type=Path, metavar="PATH", help="a run's; default: the weights that ship")
     add_weights_option(parser)
     add("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder of the results")
-    add_fov_option(parser)
+    help_ = "camera's angle of view along the longer side; default: from EXIF, else NYU's 63"
+    add("--fov", type=ANGLE, metavar="DEGREES", help=help_)
     add("--pointcloud", action="store_true", help="also write a PLY for MeshLab or Blender")
     add_scale_option(parser, f"{MAX_DEPTH_M:g}")
     add("--seconds", type=POSITIVE, metavar="S", help="how long to record a webcam; default: until Ctrl-C")
@@ -165,8 +163,9 @@ def parse_visualization(description: str | None, words: Words = None) -> Namespa
     parser.add_argument("words", nargs="*", metavar="CHECKPOINT|PHOTO", help=help_)
     add_weights_option(parser)
     add_data_options(parser, trains=False)
-    add_split_option(parser)
-    parser.add_argument("--frames", type=COUNT, default=6, metavar="N", help="how many of them, evenly spaced")
+    parser.add_argument(
+        "--frames", type=COUNT, default=6, metavar="N", help="how many frames of the data to show, evenly spaced"
+    )
     add_scale_option(parser, f"the truth's, {MAX_DEPTH_M:g} on photos")
     add_machine_options(parser)
     group = parser.add_argument_group("output; default: visualization.rrd is saved")
@@ -209,15 +208,10 @@ def parse_sweep(description: str | None, words: Words = None) -> Namespace:
     add_cache_options(parser)
     add_machine_options(parser, amp="auto")
     add = parser.add_argument_group("sweep").add_argument
-    add(
-        "--presets",
-        type=Path,
-        default=ROOT / "configs" / "original",
-        metavar="DIR",
-        help="folder of one preset per run",
-    )
+    help_ = "folder of one preset per run"
+    add("--presets", type=Path, default=ROOT / "configs" / "original", metavar="DIR", help=help_)
     add("--out", type=Path, default=Path("runs") / "sweep", metavar="DIR", help="folder of the runs and the report")
-    add("--seed", type=INDEX, default=0, help="of every run")
+    add("--seed", type=INDEX, default=0, help="the --seed of every run")
     add = parser.add_argument_group("instead of the presets' own").add_argument
     add("--encoder", metavar="NAME", help="any EfficientNet of timm")
     add("--epochs", type=COUNT, metavar="N", help="passes over the training frames")
@@ -232,9 +226,7 @@ def parse_export(description: str | None, words: Words = None) -> Namespace:
     parser = Parser(description)
     parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a run")
     add_weights_option(parser)
-    add_data_options(parser, trains=False)
-    add_max_bad_option(parser)
-    add_split_option(parser)
+    add_data_options(parser, trains=False, max_bad=True)
     add_machine_options(parser)
     add = parser.add_argument_group("exported file").add_argument
     add("--to", choices=EXPORTS, default="safetensors", help="safetensors: weights in half precision; onnx: a graph")
@@ -279,13 +271,8 @@ def parse_benchmark(description: str | None, words: Words = None) -> Namespace:
     add = parser.add_argument
     what = ("train", "infer", "data", "time-to", "rooms")
     add("what", choices=what, help="training, inference, reading of frames, minutes to an error, rendering of rooms")
-    add(
-        "--rounds",
-        type=COUNT,
-        default=5,
-        metavar="N",
-        help="measurements of each; time-to: trainings, with seeds from 0",
-    )
+    help_ = "measurements of each; time-to: trainings, with seeds from 0"
+    add("--rounds", type=COUNT, default=5, metavar="N", help=help_)
     add("--json", type=Path, metavar="PATH", help="also write the result there")
     own = {"steps": ("train", "data"), "threads": ("infer",), "rows": ("data",)}
     own |= dict.fromkeys(("rmse_m", "data_dir", "epochs", "max_minutes", "init"), ("time-to",))

@@ -49,8 +49,8 @@ def place(camera: Intrinsics, size_px: tuple[int, int] | None = None) -> Placeme
     """Choose the size at which a frame's focal length is near that of the training camera, NYU's at 224x224.
 
     The sides are multiples of 32 within `SIDES_PX`, the shorter one of a frame longer than 14:3 below; `scale`
-    corrects for the rest. For a batch of one `size_px`
-    (width, height), the frame is cropped to that aspect around its centre, and enlarged where it is smaller.
+    corrects for the rest. For a batch of one `size_px` (width, height), the frame is cropped to that aspect around its
+    centre, and enlarged where it is smaller.
 
     **Source**: Yin et al. 2023, Metric3D, arXiv 2307.10984, section 3.1 (one canonical camera).
     """

@@ -29,17 +29,6 @@ READERS |= {b"avif": "'pillow>=11.3'", b"avis": "'pillow>=11.3'"}
 LONGEST_SIDE_PX = 65_535
 """JPEG's limit. A PNG of a few kilobytes can hold a row of 10^8 pixels, whose resizing would take gigabytes."""
 
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns an image upright, by its EXIF orientation."""
-
 LARGEST_ARRAY_BYTES = 2**30  # of an .npy file: 134 megapixels in float64
 
 DEPTH_BITS = {"L": 8, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
@@ -124,8 +113,10 @@ def read_depth(path: Path, photo: Image.Image | None = None) -> tuple[NDArray[np
         stored = stored.astype(np.float32)
     if photo and turn == 1 and has_aspect(stored.shape, photo.size[::-1]):
         turn = photo.getexif().get(ExifTags.Base.Orientation, 1)
-    if turn in TURNS:
-        stored = np.asarray(Image.fromarray(stored).transpose(TURNS[turn]))
+    if turn != 1:
+        image = Image.fromarray(stored)
+        image.getexif()[ExifTags.Base.Orientation] = turn
+        stored = np.asarray(ImageOps.exif_transpose(image))
     return stored, bits
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from itertools import islice
 from pathlib import Path
 
@@ -29,10 +28,17 @@ MOST_ENTRIES = 100  # a larger folder holds the frames of another data set, and 
 REQUEST_TIMEOUT_S = 5.0
 REACH_TIMEOUT_S = 8.0  # limits also the look-up of the host name, which no timeout of a request does
 
-STALL_TIMEOUT_S = 600.0
-"""Attaching inside Kaggle writes nothing, and hashing a large partial download nothing for minutes."""
+ATTACH_TIMEOUT_S = 600.0  # inside Kaggle, where waiting for a data set has no end; a download has timeouts of its own
 
-POLL_S = 8.0  # between two measurements of the cache, each of which may count 101,000 files
+DOWNLOAD = f"""
+import sys
+try:
+    import kagglehub
+    print(kagglehub.dataset_download({KAGGLE_HANDLE!r}))
+except Exception as error:
+    print(type(error).__name__)
+    sys.exit(1)
+"""
 
 
 def find_nyu(folder: Path) -> Path | None:
@@ -82,39 +88,27 @@ def locate_nyu() -> tuple[Path | None, str]:
     for marker in sorted(dataset.glob("*.complete"), reverse=True):  # kagglehub's mark of a complete version
         if root := find_nyu(dataset / "versions" / marker.stem):
             return root, f"kagglehub's cache {root}"
-    return download_nyu(cache)
+    return download_nyu()
 
 
-def download_nyu(cache: Path) -> tuple[Path | None, str]:
-    """Download the data set (4.4 GB) with kagglehub; stop after ten minutes without a byte.
+def download_nyu() -> tuple[Path | None, str]:
+    """Download the data set (4.4 GB) with kagglehub, which resumes partial downloads and shows its progress.
 
-    kagglehub runs as a process, since only a process can be stopped at any point. It resumes partial downloads.
+    It runs as a process, since only a process can be stopped at any point.
     """
     # Inside Kaggle the data set is attached through a local proxy, without internet.
-    if INSIDE_KAGGLE not in os.environ and (reason := _check_connection()):
+    inside = INSIDE_KAGGLE in os.environ
+    if not inside and (reason := _check_connection()):
         return None, f"{KAGGLE_URL} cannot be reached ({reason})"
-    code = f"import kagglehub; print(kagglehub.dataset_download({KAGGLE_HANDLE!r}))"
-    start_bytes = seen_bytes = _bytes_below(cache)
-    changed_s = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        while True:
-            try:
-                output, errors = process.communicate(timeout=POLL_S)
-                break
-            except subprocess.TimeoutExpired:
-                now_bytes, now_s = _bytes_below(cache), time.monotonic()
-            if now_bytes != seen_bytes:
-                seen_bytes, changed_s = now_bytes, now_s
-                megabytes = (seen_bytes - start_bytes) / 1e6
-                print(f"\rdownloading NYU: {megabytes:,.0f} MB", end="", file=sys.stderr, flush=True)
-            elif now_s - changed_s > STALL_TIMEOUT_S:
-                process.kill()
-                return None, f"kagglehub brought no byte in {STALL_TIMEOUT_S / 60:.0f} minutes"
-    if process.returncode == 0 and (root := find_nyu(Path(output.strip().splitlines()[-1]))):
+    command = [sys.executable, "-c", DOWNLOAD]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=ATTACH_TIMEOUT_S if inside else None)
+    except subprocess.TimeoutExpired:
+        return None, f"kagglehub did not attach it within {ATTACH_TIMEOUT_S / 60:.0f} minutes"
+    last = (done.stdout.strip().splitlines() or ["no reason given"])[-1]
+    if done.returncode == 0 and (root := find_nyu(Path(last))):
         return root, f"kagglehub's download {root}"
-    return None, f"kagglehub could not download it ({_exception_name(errors)})"
+    return None, f"kagglehub could not download it ({last})"
 
 
 def _check_connection() -> str | None:
@@ -125,24 +119,10 @@ def _check_connection() -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=REACH_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return "no answer"
-    return _exception_name(done.stderr) if done.returncode else None
-
-
-def _exception_name(errors: str) -> str:
-    """Name the exception of a traceback, whose last line is like `requests.exceptions.ConnectionError: HTTPSCon…`."""
-    last = (errors.strip().splitlines() or ["no reason given"])[-1]
+    if not done.returncode:
+        return None
+    last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]  # requests.exceptions.ConnectionError: HTTPSC…
     return last.split(":")[0].split(".")[-1]
-
-
-def _bytes_below(folder: Path) -> int:
-    total = 0
-    for parent, _, files in os.walk(folder):
-        for name in files:
-            try:
-                total += os.stat(os.path.join(parent, name)).st_size
-            except OSError:  # kagglehub has moved the file
-                continue
-    return total
 
 
 def open_nyu(root: Path, split: str, *, validation: float, max_depth_m: float = MAX_DEPTH_M) -> ListedPairs:

@@ -110,7 +110,7 @@ def make_photo(
 ) -> Photo:
     """Add the camera, from the angle of view, else the focal length, else NYU's angle along the longer side.
 
-    **Raises**: UserError for too few pixels, and for an angle that is not between 0 and 180 degrees.
+    **Raises**: UserError for too few pixels, and for an angle that no camera has.
     """
     height, width = image.shape[:2]
     longer = max(width, height)

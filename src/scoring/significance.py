@@ -1,9 +1,11 @@
 """How far figures of so many frames can be trusted: bootstrap intervals, and a paired test of two networks."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 PERMUTATIONS = 10_000
@@ -27,10 +29,14 @@ def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
 
     **Source**: Efron 1979, The Annals of Statistics 7(1).
     """
-    count = len(values)
-    drawn = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    low, high = np.percentile(drawn @ np.asarray(values) / count, (2.5, 97.5))
+    low, high = np.percentile(_draw_resamples(len(values)) @ np.asarray(values) / len(values), (2.5, 97.5))
     return float(low), float(high)
+
+
+@lru_cache(maxsize=1)  # most measures are of the same frames, and drawing takes far longer than the product
+def _draw_resamples(count: int) -> NDArray[np.float64]:
+    """Draw how often each frame is in each resample: (RESAMPLES, count)."""
+    return np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)
 
 
 def compare_frames(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -43,8 +49,13 @@ def compare_frames(first: Sequence[float], second: Sequence[float]) -> Differenc
     **Source**: Fisher 1935, The Design of Experiments, chapter 3.
     """
     differences = np.subtract(second, first)
-    signs = np.random.default_rng(SEED).integers(0, 2, (PERMUTATIONS, len(differences)), np.int8) * 2 - 1
-    observed = abs(differences.mean())
-    as_large = np.abs(signs @ differences) / len(differences) >= observed * (1 - 1e-9)
+    # In parts, since a product with the integers makes a copy of them in float64.
+    means = [part @ differences / len(differences) for part in np.array_split(_draw_signs(len(differences)), 100)]
+    as_large = np.abs(np.concatenate(means)) >= abs(differences.mean()) * (1 - 1e-9)
     p = (1 + int(as_large.sum())) / (1 + PERMUTATIONS)
     return Difference(float(np.mean(first)), float(np.mean(second)), *confidence_interval(differences.tolist()), p)
+
+
+@lru_cache(maxsize=1)
+def _draw_signs(count: int) -> NDArray[np.int8]:
+    return np.random.default_rng(SEED).integers(0, 2, (PERMUTATIONS, count), np.int8) * 2 - 1

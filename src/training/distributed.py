@@ -149,13 +149,12 @@ def first_on_its_machine() -> Iterator[None]:
         dist.barrier()
 
 
-def share_statistics(network: nn.Module, device: torch.device) -> nn.Module:
-    """Let batch norms on GPUs take the statistics of the whole batch; on CPUs print that they do not."""
+def share_statistics(network: nn.Module, device: torch.device) -> None:
+    """Let batch norms on GPUs take the statistics of the whole batch, in place; on CPUs print that they do not."""
     if world_size() > 1 and device.type == "cuda":
-        return convert_sync_batchnorm(network)
-    if world_size() > 1:
+        convert_sync_batchnorm(network)
+    elif world_size() > 1:
         print(f"{world_size()} processes on CPUs: batch norm takes the statistics of each process's share of the batch")
-    return network
 
 
 def gradients_kept(network: nn.Module, kept: bool) -> contextlib.AbstractContextManager[None]:

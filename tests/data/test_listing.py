@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import exif, wavy_frame, write_depth
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from src.conventions import UserError
 from src.data.allowance import Allowance, allowed_bad
 from src.data.csv_rows import LONGEST_LINE, Row, read_rows, read_splits, split_by_scene
-from src.data.images import TURNS
 from src.data.listing import ListedPairs, Subset, UnsafePath
 
 SIZE = 48, 64
@@ -113,7 +112,11 @@ def test_depth_in_the_grid_of_the_sensor_is_turned_with_its_photo(tmp_path: Path
     upright[:24, :32] = 1000  # near at the top left
     image = Image.fromarray((upright // 20).astype(np.uint8))
     back = {6: 8, 8: 6}.get(orientation, orientation)
-    turn = (lambda x: x.transpose(TURNS[back])) if orientation > 1 else (lambda x: x)
+
+    def turn(image: Image.Image) -> Image.Image:
+        image.getexif()[ExifTags.Base.Orientation] = back
+        return ImageOps.exif_transpose(image)
+
     turn(image).convert("RGB").save(tmp_path / "x.png", exif=exif(orientation=orientation))
     row = Row("x.png", "y.png", "")
     for depth in (turn(Image.fromarray(upright)), Image.fromarray(upright))[: 2 if orientation > 4 else 1]:

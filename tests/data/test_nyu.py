@@ -84,26 +84,11 @@ def test_kagglehubs_cache_is_used(nyu_folder: Path, tmp_path: Path, monkeypatch:
 
 
 @pytest.fixture
-def cache(nyu_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache; kagglehub is replaced by one that writes a byte into it each half second for 2.5 s."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (tmp_path / "kagglehub.py").write_text(
-        f"""
-import time
-
-def dataset_download(handle):
-    for number in range(5):
-        time.sleep(0.5)
-        with open({str(cache / "partial")!r}, "ab") as file:
-            file.write(b"x")
-    return {str(nyu_folder)!r}
-"""
-    )
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose modules replace installed ones in the processes that are started."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.delenv(nyu.INSIDE_KAGGLE, raising=False)
-    monkeypatch.setattr(nyu, "POLL_S", 0.1)
-    return cache
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -114,21 +99,24 @@ def dataset_download(handle):
     ],
 )
 def test_an_unreachable_kaggle(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, head: str, limit_s: float, reason: str
+    modules: Path, monkeypatch: pytest.MonkeyPatch, head: str, limit_s: float, reason: str
 ) -> None:
-    (cache.parent / "requests.py").write_text(f"import time\n\ndef head(url, timeout):\n    {head}\n")
+    (modules / "requests.py").write_text(f"import time\n\ndef head(url, timeout):\n    {head}\n")
+    (modules / "kagglehub.py").write_text("def dataset_download(handle): open('asked', 'w')")
+    monkeypatch.chdir(modules)
     monkeypatch.setattr(nyu, "REACH_TIMEOUT_S", limit_s)
-    assert download_nyu(cache) == (None, f"https://www.kaggle.com cannot be reached ({reason})")
-    assert not list(cache.iterdir())
+    assert download_nyu() == (None, f"https://www.kaggle.com cannot be reached ({reason})")
+    assert not Path("asked").exists()
 
 
-def test_only_a_stalled_download_is_stopped(cache: Path, nyu_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (cache.parent / "requests.py").write_text("def head(url, timeout): pass")
-    monkeypatch.setattr(nyu, "STALL_TIMEOUT_S", 0.2)
-    root, reason = download_nyu(cache)
-    assert root is None
-    assert "no byte" in reason
-    monkeypatch.setattr(nyu, "STALL_TIMEOUT_S", 1.8)
-    (cache.parent / "requests.py").write_text("no internet")
+def test_a_download(modules: Path, nyu_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (modules / "requests.py").write_text("def head(url, timeout): pass")
+    (modules / "kagglehub.py").write_text("def dataset_download(handle): raise PermissionError(handle)")
+    assert download_nyu() == (None, "kagglehub could not download it (PermissionError)")
+    (modules / "requests.py").write_text("no internet")
     monkeypatch.setenv(nyu.INSIDE_KAGGLE, "Batch")  # where the data set is attached without internet
-    assert download_nyu(cache)[0] == nyu_folder / "nyu_data"
+    downloaded = f"import time\n\ndef dataset_download(handle):\n    time.sleep(0.5); return {str(nyu_folder)!r}\n"
+    (modules / "kagglehub.py").write_text(downloaded)
+    assert download_nyu()[0] == nyu_folder / "nyu_data"
+    monkeypatch.setattr(nyu, "ATTACH_TIMEOUT_S", 0.2)
+    assert download_nyu() == (None, "kagglehub did not attach it within 0 minutes")

@@ -50,7 +50,8 @@ def run(
     exact = Precision(torch.device(device), None)
     layers = make_network()
     layers = FrozenNorms(*layers) if frozen else layers
-    network = distributed.share_statistics(layers.double().to(device), exact.device)
+    network = layers.double().to(device)
+    distributed.share_statistics(network, exact.device)
     state = make_state(network, precision=exact, optimizer=torch.optim.SGD(network.parameters(), lr=0.1))
     rank, world_size = distributed.rank(), distributed.world_size()
     size = 4 // world_size

@@ -85,7 +85,8 @@ def test_on_gpus_norms_are_synchronised_and_frozen_ones_stay_frozen(monkeypatch:
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     network = DepthNet(pretrained=False)
     network.encoder.freeze(1)
-    network = distributed.share_statistics(network, torch.device("cuda")).train()
+    distributed.share_statistics(network, torch.device("cuda"))
+    network.train()
     assert not any(type(module) is nn.BatchNorm2d for module in network.modules())
     assert isinstance(network.inception.reduce[1], nn.SyncBatchNorm)
     for part in (network.encoder.body.bn1, network.encoder.body.blocks[0]):
