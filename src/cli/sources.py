@@ -176,7 +176,7 @@ def find_data(kind: str, folder: Path | None) -> tuple[str, Path | None, str]:
         if root is None:
             raise UserError(
                 f"--data-dir {folder}: no NYU there, expected a folder with data/nyu2_train.csv and nyu2_test.csv, "
-                "or with images/ and depth/. Check the path, or take --data rooms."
+                "or with images/ and depth/, or a csv file. Check the path, or take --data rooms."
             )
         return "nyu", root, "found at --data-dir"
     root, why = locate_nyu()

@@ -26,6 +26,8 @@ FOV_COLUMNS = ("fov", "fov_deg", "fov_degrees")
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLIT_NAMES |= {"test": "test", "testing": "test"}
 
+FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".tif", ".tiff")
+
 
 class Row(NamedTuple):
     """One line of the csv: two paths relative to the root, the scene they show, and the camera's angle of view."""
@@ -60,6 +62,11 @@ def read_splits(path: Path) -> dict[str, list[Row]]:
                     cells = [] if columns else cells
                 if cells:
                     count += 1
+                    if not columns and _is_no_scene(*cells[2:3]):
+                        raise UserError(
+                            f"{path}, row {count}: got {cells[2]!r} where a scene was expected. "
+                            "Name the columns in a first line, such as image,depth,split."
+                        )
                     split, row = _make_row(cells, columns or list(Row._fields[:3]), f"{path}, row {count}")
                     splits.setdefault(split, []).append(row)
                 if count > MOST_ROWS:
@@ -89,8 +96,12 @@ def _read_header(cells: list[str], path: Path) -> list[str]:
             f"{path}: got the header {','.join(cells)[:200]!r}, expected image,depth[,scene][,fov_deg][,split]."
         )
     if unused := [cell for cell, name in zip(cells, found, strict=True) if not name]:
-        print(f"{path}: columns that are not used: {', '.join(unused)[:200]}", file=sys.stderr)
+        print(f"{path}: columns that are not used: {str(unused)[1:-1][:200]}", file=sys.stderr)
     return found
+
+
+def _is_no_scene(name: str = "") -> bool:
+    return name.lower() in SPLIT_NAMES or Path(name).suffix.lower() in FILE_SUFFIXES
 
 
 def _split_line(line: str) -> list[str]:
@@ -99,7 +110,7 @@ def _split_line(line: str) -> list[str]:
         raise csv.Error(f"a line is longer than {LONGEST_LINE} characters")
     if "\0" in line or len(line.splitlines()) > 1:  # no path has a null byte; U+2028 and others break messages
         raise csv.Error(f"got a null byte or a line separator in {line[:200]!r}")
-    return [cell.strip() for cells in csv.reader([line]) for cell in cells]
+    return [cell.strip() for cells in csv.reader([line], skipinitialspace=True) for cell in cells]
 
 
 def _make_row(cells: list[str], columns: list[str], position: str) -> tuple[str, Row]:
@@ -122,8 +133,8 @@ def _make_row(cells: list[str], columns: list[str], position: str) -> tuple[str,
 def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple[list[Row], list[Row]]:
     """Hold out whole scenes until they hold at least `fraction` of the rows: (train, validation).
 
-    Scenes of more than twice as many rows are trained on. Of a single scene the last rows are held out, so that
-    neighbours mostly stay together.
+    Scenes of more than twice as many rows are trained on. Of a single scene, and where each row has a scene of its own,
+    as in a folder for each frame, the last rows are held out, so that neighbours mostly stay together.
 
     **Raises**: UserError for a single row, and for a photo in two scenes.
     """
@@ -138,7 +149,7 @@ def split_by_scene(rows: Sequence[Row], fraction: float, seed: int = 0) -> tuple
             raise UserError(f"{row.image}: got it in the scenes {scene!r} and {row.scene!r}, expected it in one.")
     sizes = Counter(row.scene for row in rows)
     scenes = sorted(sizes)
-    if len(scenes) == 1:
+    if len(scenes) in (1, len(rows)):
         return list(rows[: len(rows) - wanted]), list(rows[len(rows) - wanted :])
     shuffled = [scenes[index] for index in np.random.default_rng(seed).permutation(len(scenes))]
     small = [scene for scene in shuffled if sizes[scene] <= 2 * wanted] or [min(shuffled, key=sizes.__getitem__)]

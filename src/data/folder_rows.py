@@ -9,7 +9,7 @@ from src.conventions import UserError
 from src.data.csv_rows import SPLIT_NAMES, Row
 from src.data.photos import HEIF_SUFFIXES, PHOTO_SUFFIXES
 
-DEPTH_SUFFIXES = (".npy", ".png", ".tif", ".tiff")
+DEPTH_SUFFIXES = (".npy", ".png", ".tif", ".tiff", ".pgm", ".pfm")
 """Of depth files; the first of these is taken where several have a photo's name."""
 
 

@@ -121,9 +121,9 @@ def read_depth(path: Path, photo: Image.Image | None = None) -> tuple[NDArray[np
 
 
 def has_aspect(size_px: tuple[int, ...], other_px: tuple[int, ...]) -> bool:
-    """Tell whether two sizes have the same aspect, but for a pixel of the smaller."""
+    """Tell whether two sizes have the same aspect, but for two pixels of the smaller: ScanNet's are 1.98 apart."""
     (h, w), (height, width) = sorted((size_px, other_px), key=math.prod)
-    return abs(w * height - h * width) <= max(height, width)
+    return abs(w * height - h * width) <= 2 * max(height, width)
 
 
 def _require_file(path: Path) -> None:
@@ -157,7 +157,9 @@ def _name_in_errors(path: Path) -> Iterator[None]:
             raise UserError(
                 f"{path}: got a photo in {brand.decode().upper()}. pip install {package}, or convert it to JPEG."
             ) from None
-        raise UserError(f"{path}: got {path.stat().st_size} bytes that are no image. Replace the file.") from None
+        raise UserError(
+            f"{path}: got {path.stat().st_size} bytes that are no image. Convert it to PNG, JPEG, TIFF or .npy."
+        ) from None
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: got a damaged or unreadable image ({reason}). Replace the file.") from None

@@ -24,7 +24,8 @@ LARGEST = 1.0, 255.0, 65535.0  # of a file that was normalised per image
 SENTINEL_GAP = 0.9
 """A full-scale value means "not measured" where no other value reaches this share of it."""
 
-LIKELY_UNITS = (1000, 1, 100, 256, 5000)  # per metre: millimetres, metres, centimetres, KITTI's and TUM's files
+LIKELY_UNITS = (1000, 1, 100, 256, 4000, 5000, 6553.5, 8000, 10_000)
+"""Per metre: millimetres, metres, centimetres; KITTI, Matterport3D, TUM, Replica, SUN RGB-D, some RealSense cameras."""
 
 SMALLEST_RANGE_M = 0.05  # a data set that ends before this was read in the wrong unit
 
@@ -110,7 +111,7 @@ class ListedPairs:
         if not has_aspect(stored.shape, (height, width)):
             raise UserError(
                 f"{self.root / row.depth}: got depth of {stored.shape[1]}x{stored.shape[0]} pixels, expected "
-                f"{width}x{height} as in {row.image}, or that aspect. Crop one to the other's field of view."
+                f"{width}x{height} as in {row.image}, or that aspect. Align the depth to the photo: same camera, same turn."
             )
         if stored.size > height * width:
             height, width = stored.shape
@@ -213,10 +214,10 @@ class ListedPairs:
         near, median, far = np.percentile(measured_m if len(measured_m) else [0], (5, 50, 95))
         text = f"{self._describe(self.rows[0], bits)}: 5 % {near:.3g} m, median {median:.3g} m, 95 % {far:.3g} m"
         text += f", {valid:.0%} valid up to {range_m:g} m"
-        likely = next((other for other in LIKELY_UNITS if 0.3 < median * unit / other < range_m), unit)
+        likely = [f"{other:g}" for other in LIKELY_UNITS if 0.3 < median * unit / other < range_m / 2 and other != unit]
         advice = "Check --depth-scale and --max-depth."
-        if likely != unit:
-            advice = f"Is it --depth-scale {likely}, or a larger --max-depth?"
+        if likely:
+            advice = f"Is it --depth-scale {' or '.join(likely)}, or a larger --max-depth?"
         if not valid or far < SMALLEST_RANGE_M:
             raise UserError(f"{self.root}: implausible depth in the checked files: {text}. {advice}")
         return text if median < range_m / 2 else f"{text}. {advice}"
