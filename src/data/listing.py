@@ -111,7 +111,7 @@ class ListedPairs:
         if not has_aspect(stored.shape, (height, width)):
             raise UserError(
                 f"{self.root / row.depth}: got depth of {stored.shape[1]}x{stored.shape[0]} pixels, expected "
-                f"{width}x{height} as in {row.image}, or that aspect. Align the depth to the photo: same camera, same turn."
+                f"{width}x{height} as in {row.image}, or that aspect. Align the depth to the photo's pixels."
             )
         if stored.size > height * width:
             height, width = stored.shape
