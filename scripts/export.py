@@ -102,7 +102,7 @@ def make_writer(
     if options.int8:
         model = to_int8(network, unit=unit, images=calibration_photos(data))
     else:
-        model = to_onnx(network, unit=unit, dynamic_batch=options.dynamic_batch)
+        model = to_onnx(network, unit=unit, dynamic=options.dynamic)
     facts = {"unit": unit, "parameters": sum(weights.numel() for weights in network.parameters())}
     facts["precision"] = "int8" if options.int8 else "float32"
     return lambda path, about: write_model(model, path, {**about, **facts})

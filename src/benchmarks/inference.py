@@ -101,7 +101,7 @@ def export_all(ours: DepthNet, folder: Path) -> list[Network]:
     noise = np.random.default_rng(0).integers(0, 256, (2, IMAGE_SIZE_PX, IMAGE_SIZE_PX, 3), np.uint8)
     models = {
         "single": to_onnx(ours, unit=1.0),
-        "batch": to_onnx(ours, unit=1.0, dynamic_batch=True),
+        "batch": to_onnx(ours, unit=1.0, dynamic=True),
         "int8": to_int8(ours, unit=1.0, images=list(noise)),
     }
     files = {name: folder / f"ours-{name}.onnx" for name in models}

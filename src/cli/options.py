@@ -234,11 +234,12 @@ def parse_export(description: str | None, words: Words = None) -> Namespace:
     add("--average", type=Path, nargs="+", default=[], metavar="PATH", help=help_)
     help_ = "quantise the graph; the ranges of its activations are measured on training frames"
     add("--int8", action="store_true", help=help_)
-    add("--dynamic-batch", action="store_true", help="let the graph take any number of photos, not one")
+    help_ = "let the graph take any number of photos of any size, not one of 224x224"
+    add("--dynamic", action="store_true", help=help_)
     add("--out", type=Path, metavar="PATH", help="default: beside the checkpoint")
-    for name in ("int8", "dynamic_batch"):
+    for name in ("int8", "dynamic"):
         parser.refuse_idle(name, lambda typed: None if typed.to == "onnx" else "without --to onnx")
-    parser.refuse_idle("dynamic_batch", lambda typed: "with --int8" if typed.int8 else None)
+    parser.refuse_idle("dynamic", lambda typed: "with --int8" if typed.int8 else None)
     options = parser.parse_args(words)
     options.out = options.out or options.checkpoint.with_suffix(f"{'.int8' if options.int8 else ''}.{options.to}")
     if options.out.suffix != f".{options.to}":

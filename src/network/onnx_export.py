@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
-from src.conventions import IMAGE_SIZE_PX
+from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS
 from src.files import whole_file
 from src.network.depthnet import DepthNet
 
@@ -30,13 +30,14 @@ CENTRE = 128  # the byte that int8 kernels see as 0
 MOST_CHANGE = 0.1  # of the last kernel: images of which a network makes nothing would change it at random
 
 
-def to_onnx(network: DepthNet, *, unit: float, dynamic_batch: bool = False) -> ModelProto:
+def to_onnx(network: DepthNet, *, unit: float, dynamic: bool = False) -> ModelProto:
     """Convert a network in float32; its output is multiplied by `unit`.
 
-    **Shape**: `image` (1, 3, 224, 224) uint8 -> `depth` (1, 1, 56, 56) float32; any batch if `dynamic_batch`.
+    **Shape**: `image` (1, 3, 224, 224) uint8 -> `depth` (1, 1, 56, 56) float32; if `dynamic`, (B, 3, H, W) of any
+    multiples of 32 -> (B, 1, H/4, W/4).
     """
-    image = torch.zeros(2 if dynamic_batch else 1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX, dtype=torch.uint8)
-    return to_graph(_OnBytes(network, unit), image, dynamic_batch=dynamic_batch)
+    image = torch.zeros(2 if dynamic else 1, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX, dtype=torch.uint8)
+    return to_graph(_OnBytes(network, unit), image, dynamic=dynamic)
 
 
 def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8]]) -> ModelProto:
@@ -71,9 +72,10 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
     return model
 
 
-def to_graph(module: nn.Module, image: Tensor, *, dynamic_batch: bool = False) -> ModelProto:
-    """Convert any module in evaluation mode as it is, for inputs like `image`."""
+def to_graph(module: nn.Module, image: Tensor, *, dynamic: bool = False) -> ModelProto:
+    """Convert any module in evaluation mode as it is, for inputs like `image`; if `dynamic`, of any number and size."""
     file = io.BytesIO()
+    axes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in ("image", "depth")}
     with warnings.catch_warnings():
         # The exporter by tracing is deprecated, but takes 2 s where the other one takes 20 s and one more package.
         warnings.simplefilter("ignore")
@@ -85,13 +87,19 @@ def to_graph(module: nn.Module, image: Tensor, *, dynamic_batch: bool = False) -
             opset_version=OPSET,
             input_names=["image"],
             output_names=["depth"],
-            dynamic_axes={name: {0: "batch"} for name in ("image", "depth")} if dynamic_batch else None,
+            dynamic_axes=axes if dynamic else None,
         )
     return onnx.load_from_string(file.getvalue())
 
 
 def write_model(model: ModelProto, path: Path, about: Mapping[str, Any]) -> None:
     """Write a model with its description, whole or not at all; UserError when the disk refuses."""
+    camera = NYU_INTRINSICS.resized(IMAGE_SIZE_PX, IMAGE_SIZE_PX)
+    model.doc_string = (
+        f"image: RGB. depth, of a metric network: metres along the optical axis, of a camera whose focal lengths in the "
+        f"image are {camera.fx_px:.1f} px across and {camera.fy_px:.1f} px down, as of a 4:3 photo of 63 degrees "
+        f"resized to 224x224; of focal lengths k times as long, k times as many metres."
+    )
     helper.set_model_props(model, {"about": json.dumps(about, sort_keys=True)})
     with whole_file(path) as unfinished:
         unfinished.write_bytes(model.SerializeToString())

@@ -51,18 +51,23 @@ def files(network: DepthNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_shipped_weights_predict_the_same_metres_from_a_file_of_any_batch(tmp_path: Path) -> None:
+def test_the_shipped_weights_predict_the_same_metres_from_files(tmp_path: Path) -> None:
     shipped = DepthEstimator()
-    write_model(to_onnx(shipped.network, unit=10.0, dynamic_batch=True), tmp_path / "x.onnx", FACTS)
-    exported = DepthEstimator(tmp_path / "x.onnx")
     image = torch.from_numpy(photos(3)).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        torch.testing.assert_close(10 * exported.network(image), 10 * shipped.network(image), atol=1e-3, rtol=0)
-    # A photo of another size is resized to 224x224: its metres follow the change of focal length.
-    assert exported(PHOTO).shape == shipped(PHOTO).shape
-    for fov_deg in (45, 63, 75, 90):
-        ratio = np.median(exported(PHOTO, fov_deg=fov_deg)) / np.median(shipped(PHOTO, fov_deg=fov_deg))
-        assert ratio == pytest.approx(1, abs=0.25)  # 1.69 at 90 degrees without the change
+    for dynamic in (False, True):
+        write_model(to_onnx(shipped.network, unit=10.0, dynamic=dynamic), tmp_path / f"{dynamic}.onnx", FACTS)
+    assert "181.6 px across and 242.4 px down" in onnx.load(tmp_path / "False.onnx").doc_string
+    fixed, dynamic = (DepthEstimator(tmp_path / f"{name}.onnx") for name in (False, True))
+    for estimator in (fixed, dynamic):
+        with torch.no_grad():
+            torch.testing.assert_close(10 * estimator.network(image), 10 * shipped.network(image), atol=1e-3, rtol=0)
+    # Photos of other sizes and angles: the same from a dynamic file; near it from one of 224x224 pixels.
+    room = np.asarray(Image.open(PHOTO.with_name("room-2.jpg")))
+    for part, fov_deg in ((room, 45), (room, 90), (room[:, 185:455], 60), (room[60:420], 63)):
+        expected = shipped(part, fov_deg=fov_deg)
+        np.testing.assert_allclose(dynamic(part, fov_deg=fov_deg), expected, atol=1e-3)
+        assert fixed(part, fov_deg=fov_deg).shape == expected.shape
+        assert np.median(fixed(part, fov_deg=fov_deg) / expected) == pytest.approx(1, abs=0.15)
 
 
 def test_a_relative_network_predicts_the_same_shares_from_a_file(tmp_path: Path) -> None:
