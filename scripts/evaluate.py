@@ -46,9 +46,9 @@ def main() -> None:
 
 
 def default_folder(checkpoint: Path | None, weights: str | None, limit: int | None) -> Path:
-    """Choose the folder of the results. Other weights than a run's best, and fewer frames, replace no figures."""
+    """Choose the folder of the results. Other weights than a run's best.pt, and fewer frames, replace no figures."""
     folder = checkpoint.parent if checkpoint else Path("runs") / "shipped"
-    if checkpoint and (folder / BEST).exists() and (checkpoint.name != BEST or weights):
+    if checkpoint and (checkpoint.name != BEST or weights):
         folder /= "-".join([checkpoint.name.replace(".", "-"), *([weights] if weights else [])])
     return folder / f"limit-{limit}" if limit else folder
 

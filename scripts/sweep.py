@@ -27,6 +27,8 @@ from src.files import whole_file
 from src.scoring.comparison import Run, conclude, tabulate
 from src.viewing.figures import Curve, draw_curves
 
+OF_THIS_MACHINE = {"workers", "cache_dir", "device"}  # options that change no result
+
 CHARTS = {
     "train_ssim": "SSIM, training",
     "val_ssim": "SSIM, validation",
@@ -70,7 +72,7 @@ def sort_key(path: Path) -> tuple[float, float, bool, str]:
 def refuse_other_options(path: Path, shared: dict[str, Any]) -> None:
     """Refuse a folder whose runs had other options, so that one table compares like with like."""
     before = yaml.safe_load(path.read_text()) if path.exists() else shared
-    if changed := sorted(key for key in {*shared, *before} if before.get(key) != shared.get(key)):
+    if changed := sorted(key for key in {*shared, *before} - OF_THIS_MACHINE if before.get(key) != shared.get(key)):
         key = changed[0]
         raise UserError(
             f"--out {path.parent}: holds runs with --{key.replace('_', '-')} {before.get(key)}, "
@@ -98,8 +100,8 @@ def train_and_score(preset: Path, folder: Path, shared: dict[str, Any], result: 
         if own.get("swa"):
             scores = folder / "swa" / result
             if not scores.exists():
-                limit = as_tokens({"limit": shared.get("limit")})
-                run_script("evaluate.py", folder / "last.pt", "--weights", "swa", "--out", scores.parent, *limit)
+                given = as_tokens({key: shared.get(key) for key in ("limit", "device")})
+                run_script("evaluate.py", folder / "last.pt", "--weights", "swa", "--out", scores.parent, *given)
         scored = json.loads(scores.read_text())
     except Diverged as error:
         print(error, flush=True)
@@ -131,7 +133,8 @@ def write_report(options: Namespace, runs: Sequence[Run], short: Sequence[Run]) 
         sections.append(describe(short, options.out / "curves-short.png", "Short runs"))
     places = {"data_dir", "cache_dir", "out", "presets"}
     words = as_tokens({key: value for key, value in as_preset(options).items() if key in options.typed - places})
-    folder = [f"--data-dir path/to/{options.data_dir.resolve().name}"] if options.data_dir else []
+    place = "nyu" if options.data == "nyu" else options.data_dir and options.data_dir.resolve().name
+    folder = [f"--data-dir path/to/{place}"] if options.data_dir else []
     scored = next((run_.result for run_ in [*runs, *short] if run_.result), None)
     if scored is None:
         raise UserError(f"{options.out}: none of the runs stayed finite, so there is nothing to report.")

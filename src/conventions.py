@@ -31,9 +31,9 @@ MOST_PNG_M = 65.535
 ANGLES = "3.2 to 179 degrees (not radians)"
 
 
-def is_angle(degrees: float) -> bool:
+def is_angle(degrees: object) -> bool:
     """Tell whether an angle of view is one of `ANGLES`; 3.14 and less are radians."""
-    return 3.2 <= degrees <= 179
+    return isinstance(degrees, int | float | np.number) and bool(3.2 <= degrees <= 179)
 
 
 class UserError(Exception):

@@ -89,7 +89,11 @@ PIXELS = np.zeros((40, 40, 3), np.uint8)
         ([PIXELS, PIXELS[1:]], {}, "2 photos of 2 sizes"),
         ("no.jpg", {}, r"no\.jpg"),
         (np.zeros((3, 500, 3), np.uint8), {}, "got 500x3 px, expected at least 16"),
-        *((photo, {"fov_deg": n}, "to 179 degrees") for photo in (PHOTO, PIXELS) for n in (-60, 0.99, 180, np.nan)),
+        *(
+            (photo, {"fov_deg": n}, "to 179 degrees")
+            for photo in (PHOTO, PIXELS)
+            for n in (-60, 0.99, 180, np.nan, [60])
+        ),
         *((PIXELS, {"size_px": size}, re.escape(f"size_px={size}")) for size in ((0, 56), 56, (56,), (56.0, 56.0))),
     ],
 )

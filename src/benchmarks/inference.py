@@ -165,7 +165,8 @@ def open_file(file: Path, threads: int) -> Call:
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
-    shape = [size if isinstance(size, int) else BATCH for size in entry.shape]
+    count = entry.shape[0] if isinstance(entry.shape[0], int) else BATCH
+    shape = count, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX
     photos: NDArray[np.generic] = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     photos = photos if "uint8" in entry.type else photos.astype(np.float32) / 255
     return lambda: session.run(None, {entry.name: photos})

@@ -23,7 +23,8 @@ from src.training.state import State
 
 RUNS = Path("runs")
 FIXED: tuple[str, ...] = ("encoder", "target", "max_depth", "output")  # what a checkpoint predicts
-FIXED += ("optimizer", "lr", "encoder_lr_scale", "weight_decay", "schedule", "warmup")  # its optimiser's state
+FIXED += ("optimizer", "lr", "encoder_lr_scale", "weight_decay", "schedule", "warmup", "freeze")  # its optimiser
+FIXED += ("loss", "ema")  # its lowest validation loss, its average
 
 
 def choose_run(parser: Parser, typed: Namespace) -> tuple[Namespace, dict[str, Any] | None]:

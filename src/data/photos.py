@@ -118,7 +118,7 @@ def make_photo(
         raise UserError(f"{name}: got {width}x{height} px, expected at least {SMALLEST_PX} px a side.")
     if fov_deg is not None:
         if not is_angle(fov_deg):
-            raise UserError(f"{name}: got an angle of view of {fov_deg:g} degrees, expected {ANGLES}.")
+            raise UserError(f"{name}: got an angle of view of {fov_deg} degrees, expected {ANGLES}.")
         focal_px, origin = longer / 2 / math.tan(math.radians(fov_deg) / 2), "--fov"
     elif focal_px:
         origin = "EXIF"

@@ -96,9 +96,9 @@ def write_model(model: ModelProto, path: Path, about: Mapping[str, Any]) -> None
     """Write a model with its description, whole or not at all; UserError when the disk refuses."""
     camera = NYU_INTRINSICS.resized(IMAGE_SIZE_PX, IMAGE_SIZE_PX)
     model.doc_string = (
-        f"image: RGB. depth, of a metric network: metres along the optical axis, of a camera whose focal lengths in the "
+        "image: RGB. depth, of a metric network: metres along the optical axis, of a camera whose focal lengths in the "
         f"image are {camera.fx_px:.1f} px across and {camera.fy_px:.1f} px down, as of a 4:3 photo of 63 degrees "
-        f"resized to 224x224; of focal lengths k times as long, k times as many metres."
+        "resized to 224x224; of focal lengths k times as long, k times as many metres."
     )
     helper.set_model_props(model, {"about": json.dumps(about, sort_keys=True)})
     with whole_file(path) as unfinished:

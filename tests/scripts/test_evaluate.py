@@ -62,8 +62,6 @@ def test_a_network_does_not_differ_from_itself_where_a_photo_is_listed_twice(
 
 def test_figures_of_other_weights_do_not_replace_those_of_the_best(tmp_path: Path) -> None:
     best, last, graph = (tmp_path / name for name in ("best.pt", "last.pt", "net.onnx"))
-    assert default_folder(last, None, None) == tmp_path  # a file alone is no run
-    best.touch()
     assert default_folder(best, None, None) == tmp_path
     assert default_folder(best, "raw", None) == tmp_path / "best-pt-raw"
     assert default_folder(last, None, 5) == tmp_path / "last-pt" / "limit-5"

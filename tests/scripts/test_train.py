@@ -82,6 +82,9 @@ def test_a_damaged_run_resumes_with_its_own_options(script: Script, finished_run
         ((finished_run / "best.pt",), "no optimiser state"),
         ((finished_run, "--output", "sigmoid"), "got --output sigmoid, expected the run's own, relu6"),
         ((finished_run, "--lr", 1e-5), "got --lr 1e-05, expected the run's own"),
+        ((finished_run, "--loss", "mixed"), "got --loss mixed, expected the run's own, mse"),
+        ((finished_run, "--ema", 0), "got --ema 0.0, expected the run's own, 0.998"),
+        ((finished_run, "--freeze", 1), "got --freeze 1, expected the run's own, 0"),
         ((finished_run, "--out", "other"), "got --out other, expected the run's own folder"),
     ):
         assert reason in script("train.py", "--resume", *arguments, status=2).stderr
