@@ -17,7 +17,6 @@ MOST_ROWS = 1_000_000
 
 LONGEST_LINE = 4096  # in characters: the length limit of one path on Linux
 
-
 WORDS = {"depth": "depth", "image": "image", "rgb": "image", "photo": "image", "colo": "image"}
 WORDS |= {"scene": "scene", "fov": "fov_deg", "split": "split"}
 """What is in the name of a column, by which a header is recognised, and the column it stands for."""
@@ -25,7 +24,6 @@ FOV_COLUMNS = ("fov", "fov_deg", "fov_degrees")
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLIT_NAMES |= {"test": "test", "testing": "test"}
-
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".tif", ".tiff")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from src.conventions import IMAGE_SIZE_PX, UserError
 
-GREY = 128
+GREY = 128  # around a photo of another aspect
 
 
 class OnnxNetwork(nn.Module):
@@ -39,7 +39,7 @@ class OnnxNetwork(nn.Module):
         except Exception as error:  # onnxruntime has a class for each kind of failure
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
             raise UserError(f"{path}: not an ONNX file that scripts/export.py wrote ({reason}).") from None
-        self.is_dynamic = not isinstance(self.session.get_inputs()[0].shape[0], int)
+        self.is_dynamic = not isinstance(self.session.get_inputs()[0].shape[2], int)
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
