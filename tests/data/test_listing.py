@@ -1,6 +1,7 @@
 import os
 import re
 import shutil
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -346,3 +347,10 @@ def test_max_bad_is_a_number_a_share_or_a_default_but_never_all() -> None:
     assert [allowed_bad(*case) for case in cases] == [10, 50, 0, 20, 5, 29]
     with pytest.raises(UserError, match=r"None of the 1 frames .* 0\.png: empty\."):
         Allowance(1).leave_out(0, UserError("0.png: empty."))
+
+
+def test_the_time_of_a_split_grows_linearly_with_its_scenes() -> None:
+    rows = [Row(f"{n}.jpg", f"{n}.png", f"scene{n // 2}") for n in range(100_000)]
+    started = time.process_time()
+    assert [len(part) for part in split_by_scene(rows, 0.5)] == [50_000, 50_000]
+    assert time.process_time() - started < 5  # searching all rows for each scene took minutes

@@ -63,7 +63,7 @@ def test_the_shipped_weights_predict_the_same_metres_from_files(tmp_path: Path) 
             torch.testing.assert_close(10 * estimator.network(image), 10 * shipped.network(image), atol=1e-3, rtol=0)
     # Photos of other sizes and angles: the same from a dynamic file; near it from one of 224x224 pixels.
     room = np.asarray(Image.open(PHOTO.with_name("room-2.jpg")))
-    for part, fov_deg in ((room, 45), (room, 90), (room[:, 185:455], 60), (room[60:420], 63)):
+    for part, fov_deg in ((room, 45), (room, 63), (room, 75), (room, 90), (room[:, 185:455], 60), (room[60:420], 63)):
         expected = shipped(part, fov_deg=fov_deg)
         np.testing.assert_allclose(dynamic(part, fov_deg=fov_deg), expected, atol=1e-3)
         assert fixed(part, fov_deg=fov_deg).shape == expected.shape
