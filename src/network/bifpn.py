@@ -42,23 +42,27 @@ class FusionNode(nn.Module):
     def __init__(self, stride: int, strides: Sequence[int], width: int, decoders: int) -> None:
         super().__init__()
         self.strides, self.factors = tuple(strides), [other / stride for other in strides]
+        self.channels = decoders * width
         self.weights = nn.Parameter(torch.ones(decoders, len(strides)))
-        self.convolve = SeparableConv(decoders * width, decoders * width, groups=decoders)
+        self.convolve = SeparableConv(self.channels, self.channels, groups=decoders)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         return self.convolve(self.fuse(features))
 
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
         """Bring the maps to this node's size and take their weighted mean."""
-        shares = F.relu(self.weights)
-        shares = shares / (shares.sum(dim=1, keepdim=True) + 1e-4)
-        channels = features[0].shape[1] // len(shares)
-        shares = shares.repeat_interleave(channels, dim=0).T[:, None, :, None, None]  # (inputs, 1, D * C, 1, 1)
+        shares = self.shares()[:, None, :, None, None]
         resized = [resize(feature, factor) for feature, factor in zip(features, self.factors, strict=True)]
         fused = shares[0] * resized[0]
         for share, feature in zip(shares[1:], resized[1:], strict=True):
             fused = torch.addcmul(fused, share.to(fused.dtype), feature)
         return fused
+
+    def shares(self) -> Tensor:
+        """Return the weight of each map in each channel: (len(strides), D * C)."""
+        shares = F.relu(self.weights)
+        shares = shares / (shares.sum(dim=1, keepdim=True) + 1e-4)
+        return shares.repeat_interleave(self.channels // len(shares), dim=0).T
 
 
 def resize(feature: Tensor, factor: float) -> Tensor:

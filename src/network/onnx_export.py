@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.shape_inference import infer_shapes
 from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -22,11 +23,14 @@ from torch import Tensor, nn
 
 from src.conventions import IMAGE_SIZE_PX, NYU_INTRINSICS
 from src.files import whole_file
+from src.network.bifpn import BiFPN, FusionNode, resize
 from src.network.depthnet import DepthNet
 
 OPSET = 17
 SIGMOID_FACTOR = 1.702
+FIRST_IN_FLOAT = "/refine/refine.1/Conv"  # of the int8 file
 CENTRE = 128  # the byte that int8 kernels see as 0
+LEAST_SHARE = 0.05  # below, the kernels of parallel decoders would differ by too much in size for int8
 MOST_CHANGE = 0.1  # of the last kernel: images of which a network makes nothing would change it at random
 
 
@@ -43,8 +47,9 @@ def to_onnx(network: DepthNet, *, unit: float, dynamic: bool = False) -> ModelPr
 def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8]]) -> ModelProto:
     """Quantise a network to int8: static, weights per channel, the ranges of the activations those of `images`.
 
-    The last convolution stays in float32, else depth would have 256 values, and is fitted to the network's depth; the
-    other convolutions' biases are corrected. GELU becomes x * sigmoid(1.702 x), whose operators exist in int8.
+    The last three convolutions and the GELU between them stay in float32: their rounding would be half of the whole
+    error. The very last is fitted to the network's depth, the biases of those in int8 are corrected. Other GELUs become
+    x * sigmoid(1.702 x), whose operators exist in int8.
 
     **Shape**: `images` (224, 224, 3) each; input and output are those of `to_onnx`.
     **Source**: Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2 (this approximation of GELU).
@@ -61,12 +66,17 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_last_nodes(onnx.load(prepared).graph),
+            nodes_to_exclude=_nodes_from(onnx.load(prepared).graph, FIRST_IN_FLOAT),
         )
         model = onnx.load(quantised)
         _correct_biases(model.graph, onnx.load(prepared), images)
     _take_bytes(model.graph)
     _fold_sigmoids(model.graph)
+    _double_by_copies(model)
+    used = {name for node in model.graph.node for name in node.input}
+    for node in [node for node in model.graph.node if node.op_type == "DequantizeLinear"]:
+        if node.output[0] not in used:
+            model.graph.node.remove(node)
     if network.activation is not torch.sigmoid:
         _fit_output(model, _OnBytes(network, unit), images)
     return model
@@ -118,10 +128,43 @@ class _OnBytes(nn.Module):
         self.unit = unit
         self.body.conv_stem.weight.div_(255 * self.network.encoder.std)  # type: ignore[operator, union-attr]
         self.residual.weight.div_(255)
+        _fold_shares(self.network.decoder)
 
     def forward(self, image: Tensor) -> Tensor:
         image = image.float()
         return self.unit * self.network.decode(self.body(image - self.mean), image)
+
+
+def _fold_shares(decoder: BiFPN) -> None:
+    """Move the shares of the decoder's sums into the kernels before and after them, but for that of `out_8`."""
+    nodes: dict[str, FusionNode] = dict(decoder.nodes.items())  # type: ignore[arg-type]
+    if min(node.shares().min() for node in nodes.values()) < LEAST_SHARE:
+        return
+    (d16, d32), (o8, o16), (p16, p_down, p8) = (node.shares() for node in nodes.values())
+    factor = p16 / p_down  # of the lateral at stride 16, which two nodes read
+    for lateral, share in zip(decoder.lateral, (o8 / o16, factor, factor * d32 / d16), strict=True):
+        lateral[1].weight.mul_(share)  # type: ignore[index]
+        lateral[1].bias.mul_(share)  # type: ignore[index]
+    for (name, node), share in zip(nodes.items(), (d16 / factor, o16, p_down), strict=True):
+        node.convolve[0].weight.mul_(share[:, None, None, None])  # type: ignore[operator]
+        decoder.nodes[name] = _SumNode(node, p8 / p_down if name == "out_16" else None)
+
+
+class _SumNode(nn.Module):
+    """A fusion node that adds its maps, the last perhaps with a factor for each channel."""
+
+    share: Tensor | None
+
+    def __init__(self, node: FusionNode, share: Tensor | None) -> None:
+        super().__init__()
+        self.convolve, self.factors = node.convolve, node.factors
+        self.register_buffer("share", None if share is None else share[:, None, None])
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        first, *others = (resize(feature, factor) for feature, factor in zip(features, self.factors, strict=True))
+        if self.share is not None:
+            others[-1] = others[-1] * self.share
+        return self.convolve(sum(others, first))
 
 
 class _OnCentredBytes(_OnBytes):
@@ -133,7 +176,7 @@ class _OnCentredBytes(_OnBytes):
         _shift(self.residual, torch.full_like(self.mean, CENTRE))
         for module in list(self.network.modules()):
             for name, child in module.named_children():
-                if isinstance(child, nn.GELU):
+                if isinstance(child, nn.GELU) and module is not self.network.refine:
                     setattr(module, name, _SigmoidGELU())
 
     def forward(self, image: Tensor) -> Tensor:
@@ -219,8 +262,9 @@ def _fit_output(model: ModelProto, network: _OnBytes, images: Sequence[NDArray[n
     deviation = quantised - quantised.mean()
     slope = np.clip(deviation @ single / (deviation @ deviation + 1e-9), 1 - MOST_CHANGE, 1 + MOST_CHANGE)
     offset = single.mean() - slope * quantised.mean()
-    _, kernel, bias = _last_conv(model.graph).input
-    last = _last_nodes(model.graph)
+    conv = _last_conv(model.graph)
+    _, kernel, bias = conv.input
+    last = _nodes_from(model.graph, conv.name)
     is_scaled = any(node.op_type == "Mul" for node in model.graph.node if node.name in last)  # else the kernel is
     step = offset / network.unit if is_scaled else offset
     for value in model.graph.initializer:
@@ -236,12 +280,12 @@ def _last_conv(graph: GraphProto) -> NodeProto:
     return last
 
 
-def _last_nodes(graph: GraphProto) -> list[str]:
-    """Name the last convolution and what follows it."""
-    last = _last_conv(graph)
-    names, made = [last.name], set(last.output)
+def _nodes_from(graph: GraphProto, first: str) -> list[str]:
+    """Name a node and all that depend on it."""
+    names: list[str] = []
+    made: set[str] = set()
     for node in graph.node:
-        if made.intersection(node.input):
+        if node.name == first or made.intersection(node.input):
             names.append(node.name)
             made.update(node.output)
     return names
@@ -278,3 +322,36 @@ def _fold_sigmoids(graph: GraphProto) -> None:
         dequantise.input[:] = [features.input[0], f"{sigmoid.name}_scale", features.input[2]]
         graph.node.remove(quantise)
         graph.node.remove(product)
+
+
+def _double_by_copies(model: ModelProto) -> None:
+    """Double int8 maps by copies of their bytes, channels last: ONNX Runtime's nearest resize takes four times as long.
+
+    It runs int8 convolutions with channels last too, so that the transpositions here cancel.
+    """
+    graph = model.graph
+    sizes = {value.name: value.type.tensor_type.shape.dim for value in infer_shapes(model).graph.value_info}
+    for node in [node for node in graph.node if node.op_type == "Resize"]:
+        (dequantise,) = (other for other in graph.node if node.input[0] in other.output)
+        (quantise,) = (other for other in graph.node if node.output[0] in other.input)
+        _, channels, height, width = (size.dim_value for size in sizes[node.input[0]])
+        shapes = {
+            "apart": [1, height, 1, width, 1, channels],
+            "copied": [1, height, 2, width, 2, channels],
+            "joined": [1, 2 * height, 2 * width, channels],
+        }
+        name = node.name
+        graph.initializer.extend(
+            numpy_helper.from_array(np.array(shape), f"{name}_{key}_shape") for key, shape in shapes.items()
+        )
+        place = list(graph.node).index(node)
+        for step in (
+            helper.make_node("Transpose", [f"{name}_joined"], quantise.output, perm=[0, 3, 1, 2]),
+            helper.make_node("Reshape", [f"{name}_copied", f"{name}_joined_shape"], [f"{name}_joined"]),
+            helper.make_node("Expand", [f"{name}_apart", f"{name}_copied_shape"], [f"{name}_copied"]),
+            helper.make_node("Reshape", [f"{name}_last", f"{name}_apart_shape"], [f"{name}_apart"]),
+            helper.make_node("Transpose", [dequantise.input[0]], [f"{name}_last"], perm=[0, 2, 3, 1]),
+        ):
+            graph.node.insert(place, step)
+        graph.node.remove(node)
+        graph.node.remove(quantise)

@@ -39,7 +39,8 @@ def optimised(path: Path) -> onnx.GraphProto:
 def network() -> DepthNet:
     torch.manual_seed(0)
     network = DepthNet()
-    randomise_norms(network.decoder)
+    for part in (network.decoder, network.refine):  # no bias is zero, or the exporter would share them
+        randomise_norms(part)
     return network.eval()
 
 
@@ -90,9 +91,12 @@ def test_int8_has_no_island_of_float32(files: Path, network: DepthNet) -> None:
     kinds = [node.op_type for node in optimised(files / "int8.onnx").node]
     assert "QuantizeLinear" not in kinds  # the photo's bytes are quantised already, and nothing returns from float32
     first_float = kinds.index("DequantizeLinear")
-    int8 = {f"QLinear{kind}" for kind in ("Conv", "Add", "Mul", "Sigmoid", "Concat")} | {"NhwcMaxPool", "Resize", "Pad"}
-    assert set(kinds[:first_float]) <= int8 | {"Transpose", "MaxPool"}
-    assert set(kinds[first_float:]) <= {"DequantizeLinear", "Conv", "Mul", "Clip", "ReorderInput", "ReorderOutput"}
+    int8 = {f"QLinear{kind}" for kind in ("Conv", "Add", "Mul", "Sigmoid", "Concat")} | {"NhwcMaxPool", "Pad"}
+    assert set(kinds[:first_float]) <= int8 | {"Transpose", "Reshape", "Expand", "MaxPool"}
+    assert kinds.count("Transpose") == 2  # of the photo and of what the last convolution reads: the copies add none
+    assert kinds.count("QLinearMul") == 7 + 1  # of the GELUs, and of the one share that the kernels do not contain
+    float32 = {"DequantizeLinear", "ReorderInput", "Conv", "Gelu", "Mul", "Clip", "ReorderOutput"}
+    assert set(kinds[first_float:]) <= float32
 
     image = torch.from_numpy(photos(8)).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -132,6 +136,15 @@ def test_int8_keeps_the_mean_depth_where_no_activation_follows() -> None:
     network = DepthNet(pretrained=False, output="identity").eval()
     expected = single_depth(network, 8).mean().item()
     assert quantised_depth(network, 8).mean().item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_share_of_zero_is_not_divided_by() -> None:
+    network = DepthNet(pretrained=False).eval()
+    with torch.no_grad():
+        network.decoder.nodes["out_8"].weights[1, 1] = -1.0  # type: ignore[index, union-attr]
+    session = onnxruntime.InferenceSession(to_onnx(network, unit=10.0).SerializeToString())
+    found = session.run(None, {"image": photos(1).transpose(0, 3, 1, 2)})[0]
+    torch.testing.assert_close(torch.from_numpy(found), single_depth(network, 1), atol=1e-3, rtol=0)
 
 
 def test_an_encoder_keeps_its_own_sigmoids_in_int8() -> None:
