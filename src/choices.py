@@ -29,7 +29,8 @@ LOSSES = ("log+mse", "mixed", "mixed+mse", "mse")
 OPTIMIZERS = ("adan", "adamw")
 SCHEDULES = ("cosine", "constant")
 LEAST_CHANGE = 1e-3  # of the validation loss, to count as an improvement for `--patience`
-AUGMENTATIONS = ("flip", "zoom", "rotate", "light")
+USUAL_AUGMENTATIONS = ("flip", "zoom", "rotate", "light")  # of --augment without names
+AUGMENTATIONS = (*USUAL_AUGMENTATIONS, "colour")
 
 WEIGHTS = ("raw", "ema", "swa")
 """The trained weights, their exponential moving average, their stochastic weight average."""

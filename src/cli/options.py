@@ -16,6 +16,7 @@ from src.choices import (
     OUTPUTS,
     SCHEDULES,
     TARGETS,
+    USUAL_AUGMENTATIONS,
     parse_every,
 )
 from src.cli.option_groups import (
@@ -70,8 +71,8 @@ def training_parser(description: str | None) -> Parser:
     parser.refuse_idle("pretrained", lambda typed: "with --init" if typed.init else None)
 
     add = parser.add_argument_group("training").add_argument
-    help_ = "change photo and depth together, the light of the photo alone; without names: in all these ways"
-    add("--augment", action=Names, nargs="*", choices=AUGMENTATIONS, default=[], help=help_)
+    help_ = "change photo and depth together, light and colour of the photo alone; without names: all but colour"
+    add("--augment", action=Names, nargs="*", choices=AUGMENTATIONS, const=USUAL_AUGMENTATIONS, default=[], help=help_)
     add("--no-augment", action="store_const", dest="augment", const=[], help="change nothing")
     help_ = "smallest crop of --augment, as a share of the frame; default: 0.65, on rooms alone 1"
     add("--zoom", type=SIDE, metavar="SHARE", help=help_)

@@ -76,10 +76,10 @@ class Parser(argparse.ArgumentParser):
 
 
 class Names(argparse.Action):
-    """An option that takes some of its choices, or none to mean all of them, and stores them in their own order."""
+    """An option that takes some of its choices, or none to mean `const`, and stores them in their own order."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
-        setattr(namespace, self.dest, [name for name in self.choices or () if not values or name in values])
+        setattr(namespace, self.dest, [name for name in self.choices or () if name in (values or self.const)])
 
 
 FLAG = re.compile(r"(?!help$)[a-z][a-z_-]*")

@@ -23,6 +23,8 @@ class Augmentation(NamedTuple):
     gamma: float = 1.25  # this and the next two are factors, as likely to divide as to multiply
     gain: float = 1.15  # of each colour channel separately
     brightness: float = 1.2
+    contrast: float = 1.0  # a factor too; 1.4 with `colour`
+    saturation: float = 0.0  # largest change, as a share; 0.6 with `colour`
 
     @classmethod
     def none(cls) -> Augmentation:
@@ -30,10 +32,11 @@ class Augmentation(NamedTuple):
         return cls(flip=0, zoom=1, rotation_deg=0, gamma=1, gain=1, brightness=1)
 
     def only(self, names: Sequence[str]) -> Augmentation:
-        """Keep the changes of these names: flip, zoom, rotate, light."""
-        parts = {"rotate": ["rotation_deg"], "light": ["gamma", "gain", "brightness"]}
+        """Keep the changes of these names: flip, zoom, rotate, light; `colour` is added."""
+        parts = {"rotate": ["rotation_deg"], "light": ["gamma", "gain", "brightness"], "colour": []}
         fields = [field for name in names for field in parts.get(name, [name])]
-        return Augmentation.none()._replace(**{field: getattr(self, field) for field in fields})
+        kept = Augmentation.none()._replace(**{field: getattr(self, field) for field in fields})
+        return kept._replace(contrast=1.4, saturation=0.6) if "colour" in names else kept
 
 
 def augment(
@@ -59,16 +62,17 @@ def augment(
     size, device = len(batch.image), batch.image.device
     draws = draw(count or size, augmentation, aspect=aspect, generator=generator)
     mine = (values[first : first + size] for values in draws)
-    theta, side, gamma, gain = (values.to(device, non_blocking=True) for values in mine)  # else the host would wait
+    theta, side, *light = (values.to(device, non_blocking=True) for values in mine)  # else the host would wait
     warped = transform(batch, theta, size_px)
-    image = (warped.image ** gamma[..., None, None] * gain[..., None, None]).clamp(0, 1)
+    image = relight(warped.image, *(values[..., None, None] for values in light))
     return warped._replace(image=image, depth_m=warped.depth_m * side.view(-1, 1, 1, 1))
 
 
 def draw(count: int, augmentation: Augmentation, *, aspect: float, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Draw a flip, crop, rotation and light per frame.
+    """Draw a flip, crop, rotation, light and, where asked for, colour per frame.
 
-    **Shape**: affine maps from output to input (B, 2, 3), sides of the crops (B,), gamma (B, 1), gain (B, 3).
+    **Shape**: affine maps from output to input (B, 2, 3), sides of the crops (B,), gamma (B, 1), gain (B, 3), and
+    perhaps contrast and saturation (B, 1).
     """
     chance, size, across, down, turn = torch.rand(5, count, generator=generator)
     mirror = 1 - 2 * (chance < augmentation.flip).float()
@@ -82,7 +86,20 @@ def draw(count: int, augmentation: Augmentation, *, aspect: float, generator: to
     exponents = 2 * torch.rand(count, 5, generator=generator) - 1
     gamma = augmentation.gamma ** exponents[:, :1]
     gain = augmentation.gain ** exponents[:, 1:4] * augmentation.brightness ** exponents[:, 4:]
-    return torch.stack(rows, dim=1), side, gamma, gain
+    if augmentation.contrast == 1 and augmentation.saturation == 0:
+        return torch.stack(rows, dim=1), side, gamma, gain
+    exponent, share = 2 * torch.rand(2, count, 1, generator=generator) - 1
+    colour = augmentation.contrast**exponent, 1 + augmentation.saturation * share
+    return torch.stack(rows, dim=1), side, gamma, gain, *colour
+
+
+def relight(image: Tensor, gamma: Tensor, gain: Tensor, *colour: Tensor) -> Tensor:
+    """Change the light of photos in [0, 1], then perhaps contrast about the mean and saturation about grey."""
+    image = (image**gamma * gain).clamp(0, 1)
+    for factor, dims in zip(colour, ((1, 2, 3), (1,)), strict=False):
+        mean = image.mean(dims, keepdim=True)
+        image = (mean + factor * (image - mean)).clamp(0, 1)
+    return image
 
 
 def transform(batch: Batch, theta: Tensor, size_px: tuple[int, int] = (IMAGE_SIZE_PX, IMAGE_SIZE_PX)) -> Batch:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from src.choices import AUGMENTATIONS, LEAST_CHANGE
+from src.choices import LEAST_CHANGE, USUAL_AUGMENTATIONS
 from src.cli.option_groups import idle_options
 from src.cli.options import (
     parse_benchmark,
@@ -34,7 +34,7 @@ def test_every_preset_parses(path: Path) -> None:
     options = PARSER.parse_over(read_preset(path), [])
     preset = yaml.safe_load(path.read_text())
     if isinstance(preset.get("augment"), bool):
-        preset["augment"] = list(AUGMENTATIONS) if preset["augment"] else []
+        preset["augment"] = list(USUAL_AUGMENTATIONS) if preset["augment"] else []
     assert {key: getattr(options, key.replace("-", "_")) for key in preset} == preset
 
 
@@ -55,7 +55,7 @@ def test_the_original_runs_have_the_original_options(name: str, rate: float) -> 
 
 def test_defaults_then_preset_then_command_line() -> None:
     options = PARSER.parse_over({"lr": 0.5, "epochs": 3, "augment": True}, ["--lr", "0.1"])
-    assert (options.lr, options.epochs, options.augment, options.batch_size) == (0.1, 3, [*AUGMENTATIONS], 16)
+    assert (options.lr, options.epochs, options.augment, options.batch_size) == (0.1, 3, [*USUAL_AUGMENTATIONS], 16)
     assert PARSER.parse_over({"augment": True}, ["--no-augment"]).augment == []
     assert PARSER.parse_over({"augment": False}, ["--augment", "light", "flip"]).augment == ["flip", "light"]
 
@@ -187,6 +187,7 @@ def test_help_and_usage_errors_import_nothing_slow(tmp_path: Path, name: str, ty
         ("nyu", ["--augment", "flip"], Augmentation.none()._replace(flip=0.5)),
         ("nyu", ["--augment", "zoom", "rotate", "light"], Augmentation(flip=0)),
         ("rooms", ["--augment", "light", "flip"], Augmentation(zoom=1.0, rotation_deg=0)),
+        ("nyu", ["--augment", "colour"], Augmentation.none()._replace(contrast=1.4, saturation=0.6)),
     ],
 )
 def test_rooms_are_not_zoomed_unless_asked(kind: str, typed: list[str], expected: Augmentation) -> None:

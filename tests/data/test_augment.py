@@ -96,3 +96,29 @@ def test_light_changes_the_photo_only(batch: Batch, plain: Batch) -> None:
     assert torch.equal(lit.valid, plain.valid)
     assert not torch.allclose(lit.image, plain.image, atol=0.02)
     assert 0 <= lit.image.min() < lit.image.max() <= 1
+
+
+def test_colour_keeps_grey_photos_grey_and_the_draws_of_the_rest() -> None:
+    batch = Batch(
+        torch.full((64, 3, 288, 288), 90, dtype=torch.uint8),
+        torch.ones(64, 1, 144, 144),
+        torch.ones(64, 1, 144, 144) > 0,
+    )
+    batch.image[:, :, :, 144:] = 150
+    colourful = NONE.only(["colour"])
+    grey = augmented(batch, colourful)
+    torch.testing.assert_close(grey.image.mean(dim=(1, 2, 3)) * 255, torch.full((64,), 120.0))
+    torch.testing.assert_close(grey.image[:, 0], grey.image[:, 2])
+    contrast = (grey.image[:, 0, 0, -1] - grey.image[:, 0, 0, 0]) * 255 / 60
+    assert 1 / 1.4 <= contrast.min() < 0.8 < 1.3 < contrast.max() <= 1.4
+    batch.image[:] = torch.tensor([100, 120, 140], dtype=torch.uint8).view(1, 3, 1, 1)
+    tinted = augmented(batch, colourful).image[:, :, 0, 0] * 255
+    torch.testing.assert_close(tinted.mean(dim=1), torch.full((64,), 120.0))
+    spread = (tinted[:, 2] - tinted[:, 0]) / 40
+    assert 0.4 / 1.4 <= spread.min() < 0.6 < 1.5 < spread.max() <= 1.6 * 1.4
+    whole, without = (
+        Augmentation(zoom=0.5).only(["zoom", "light", "colour"]),
+        Augmentation(zoom=0.5).only(["zoom", "light"]),
+    )
+    both = [draw(4, choice, aspect=4 / 3, generator=generator())[:4] for choice in (whole, without)]
+    assert all(torch.equal(*pair) for pair in zip(*both, strict=True))
