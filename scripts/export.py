@@ -97,7 +97,8 @@ def make_writer(
     """Convert the network once; return what writes it with a description."""
     if options.to == "safetensors":
         return lambda path, about: checkpoint.export(path, about, network.state_dict())
-    from src.network.onnx_export import to_int8, to_onnx, write_model
+    from src.network.int8 import to_int8
+    from src.network.onnx_export import to_onnx, write_model
 
     if options.int8:
         model = to_int8(network, unit=unit, images=calibration_photos(data))

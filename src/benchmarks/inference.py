@@ -20,7 +20,8 @@ from src.benchmarks.peers import PEERS
 from src.conventions import IMAGE_SIZE_PX
 from src.network import DepthNet, summarize
 from src.network.depthnet import Part
-from src.network.onnx_export import to_graph, to_int8, to_onnx, write_model
+from src.network.int8 import to_int8
+from src.network.onnx_export import to_graph, to_onnx, write_model
 
 OURS, BASE = "ours", "FastDepth"
 BATCH = 8  # photos at once, for the throughput

@@ -14,8 +14,9 @@ from PIL import Image
 from src.benchmarks.inference import randomise_norms
 from src.conventions import UserError
 from src.estimator import DepthEstimator
-from src.network import DepthNet, onnx_export
-from src.network.onnx_export import to_int8, to_onnx, write_model
+from src.network import DepthNet, int8
+from src.network.int8 import to_int8
+from src.network.onnx_export import to_onnx, write_model
 
 FACTS = {**ABOUT, "weights": "ema", "unit": 10.0}
 
@@ -91,8 +92,8 @@ def test_int8_has_no_island_of_float32(files: Path, network: DepthNet) -> None:
     kinds = [node.op_type for node in optimised(files / "int8.onnx").node]
     assert "QuantizeLinear" not in kinds  # the photo's bytes are quantised already, and nothing returns from float32
     first_float = kinds.index("DequantizeLinear")
-    int8 = {f"QLinear{kind}" for kind in ("Conv", "Add", "Mul", "Sigmoid", "Concat")} | {"NhwcMaxPool", "Pad"}
-    assert set(kinds[:first_float]) <= int8 | {"Transpose", "Reshape", "Expand", "MaxPool"}
+    integer = {f"QLinear{kind}" for kind in ("Conv", "Add", "Mul", "Sigmoid", "Concat")} | {"NhwcMaxPool", "Pad"}
+    assert set(kinds[:first_float]) <= integer | {"Transpose", "Reshape", "Expand", "MaxPool"}
     assert kinds.count("Transpose") == 2  # of the photo and of what the last convolution reads: the copies add none
     assert kinds.count("QLinearMul") == 7 + 1  # of the GELUs, and of the one share that the kernels do not contain
     float32 = {"DequantizeLinear", "ReorderInput", "Conv", "Gelu", "Mul", "Clip", "ReorderOutput"}
@@ -122,7 +123,7 @@ def single_depth(network: torch.nn.Module, count: int) -> torch.Tensor:
 def test_int8_keeps_the_range_of_depth_and_corrects_biases(monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = DepthEstimator().network
     single, quantised = single_depth(shipped, 8).flatten(), quantised_depth(shipped, 8).flatten()
-    monkeypatch.setattr(onnx_export, "_correct_biases", lambda *_: None)
+    monkeypatch.setattr(int8, "_correct_biases", lambda *_: None)
     uncorrected = quantised_depth(shipped, 8).flatten()
     corrected, uncorrected = ((depth / single - 1).square().mean().sqrt() for depth in (quantised, uncorrected))
     assert corrected < 0.8 * uncorrected
