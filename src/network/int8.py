@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
-from onnxruntime import InferenceSession, SessionOptions
+from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
@@ -55,10 +55,7 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
     _take_bytes(model.graph)
     _fold_sigmoids(model.graph)
     _double_by_copies(model)
-    used = {name for node in model.graph.node for name in node.input}
-    for node in [node for node in model.graph.node if node.op_type == "DequantizeLinear"]:
-        if node.output[0] not in used:
-            model.graph.node.remove(node)
+    _drop_unused(model.graph)
     if network.activation is not torch.sigmoid:
         _fit_output(model, OnBytes(network, unit), images)
     return model
@@ -106,9 +103,7 @@ class _Calibration(CalibrationDataReader):
 
 
 def _open(model: ModelProto) -> InferenceSession:
-    options = SessionOptions()
-    options.log_severity_level = 3  # errors only: it warns of the constants that quantisation leaves behind
-    return InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def _correct_biases(graph: GraphProto, single: ModelProto, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -252,3 +247,13 @@ def _double_by_copies(model: ModelProto) -> None:
             graph.node.insert(place, step)
         graph.node.remove(node)
         graph.node.remove(quantise)
+
+
+def _drop_unused(graph: GraphProto) -> None:
+    """Leave out the constants that nothing reads any more, of which ONNX Runtime would warn each reader of the file."""
+    used = {name for node in graph.node for name in node.input}
+    for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in used]:
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for constant in [constant for constant in graph.initializer if constant.name not in used]:
+        graph.initializer.remove(constant)

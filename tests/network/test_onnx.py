@@ -120,13 +120,16 @@ def single_depth(network: torch.nn.Module, count: int) -> torch.Tensor:
         return 10 * network(torch.from_numpy(photos(count)).permute(0, 3, 1, 2))
 
 
-def test_int8_keeps_the_range_of_depth_and_corrects_biases(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_keeps_the_range_of_depth_and_corrects_biases(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     shipped = DepthEstimator().network
     single, quantised = single_depth(shipped, 8).flatten(), quantised_depth(shipped, 8).flatten()
+    assert not capfd.readouterr().err  # ONNX Runtime warns of constants that nothing reads
     monkeypatch.setattr(int8, "_correct_biases", lambda *_: None)
     uncorrected = quantised_depth(shipped, 8).flatten()
     corrected, uncorrected = ((depth / single - 1).square().mean().sqrt() for depth in (quantised, uncorrected))
-    assert corrected < 0.8 * uncorrected
+    assert corrected < min(0.8 * uncorrected, 0.013)  # 0.0097, 0.0199
     slope = torch.cov(torch.stack([quantised, single]))[0, 1] / quantised.var()
     assert slope.item() == pytest.approx(1, abs=1e-3)
     assert quantised.mean().item() == pytest.approx(single.mean().item(), rel=1e-3)
