@@ -162,6 +162,7 @@ def test_the_benchmark_reads_frames_from_files_and_from_the_cache(
     small_batches: None, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "FILES", 4)
+    monkeypatch.setattr(reading, "BATCHES", 1)
     rows = benchmark(script, "data", "--rows", 200, 400, "--steps", 1)
     expected = [("Pillow", 200), ("packed", 200), ("Pillow", 400), ("packed", 400)]
     assert [(row["reader"], row["rows"]) for row in rows] == expected
