@@ -15,9 +15,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["MPLBACKEND"] = "Agg"  # a notebook's kernel passes on a backend that may not be installed here
-# Threads that wait sleep. OpenMP's default is to spin, which takes the cores from other processes: beside a busy one, a
-# training makes 5.5 images/s spinning and 9.2 sleeping; alone, they differ by less than two runs do.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait spin for microseconds, then sleep. OpenMP's default is to spin for long, which takes the cores from
+# other processes; to sleep at once costs a training an eighth of its speed. Figures: src/benchmarks/README.md.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 
 if multiprocessing.parent_process():  # a worker that imports the script anew; the main process handles signals
     for number in (signal.SIGINT, signal.SIGTERM):
