@@ -105,7 +105,7 @@ def time_quality(options: Namespace) -> list[dict[str, Any]]:
     for seed in range(options.rounds):
         for recipe, own in ((time_to.OURS, ours), (time_to.ORIGINAL, [])):
             script = Path(__file__).with_name("train.py")
-            course = time_to.train(script, [*own, *shared, f"--seed={seed}", *recipe.words])
+            course = time_to.train_recipe(script, [*own, *shared, f"--seed={seed}", *recipe.words])
             minutes = course.minutes_to(options.rmse_m)
             row = {"recipe": recipe.name, "seed": seed, "epochs": len(course.epochs)}
             row["minutes"] = round(course.epochs[-1][0], 2) if course.epochs else "less than an epoch"

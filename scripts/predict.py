@@ -39,7 +39,7 @@ from src.viewing.pointcloud import make_cloud, write_ply
 
 T = TypeVar("T")
 VIDEO_HEIGHT_PX = 480
-KINDS = ("depth.png", "colour.png", "depth.npy", "cloud.ply", "depth.mp4")  # of results
+RESULTS = ("depth.png", "colour.png", "depth.npy", "cloud.ply", "depth.mp4")  # of results
 AHEAD = 2  # photos read before the network needs them, and as many written behind it: memory holds no more
 
 Finish = Callable[[], str]  # waits for an input's results, and returns the line to print; raises UserError
@@ -112,7 +112,7 @@ def name_results(inputs: Sequence[str | Path]) -> list[str]:
 
 def keep_inputs(inputs: Sequence[str | Path], folder: Path) -> None:
     """Refuse, before anything is written, results that would replace one of the inputs."""
-    results = {(folder / f"{name}_{kind}").resolve() for name in name_results(inputs) for kind in KINDS}
+    results = {(folder / f"{name}_{kind}").resolve() for name in name_results(inputs) for kind in RESULTS}
     for path in (source for source in inputs if isinstance(source, Path)):
         if path.resolve() in results:
             raise UserError(f"--out {folder}: results would replace the input {path}. Name another folder.")

@@ -40,7 +40,7 @@ from src.training.allocator import keep_freed_memory
 from src.training.checkpoint_manager import CheckpointManager
 from src.training.engine import Units, choose_precision, finalize_swa, train_epoch, validate
 from src.training.interruption import Interruption, Stopped
-from src.training.losses import LOSSES
+from src.training.losses import LOSS_FUNCTIONS
 from src.training.run_log import RunLog
 from src.training.step_profile import profiled
 
@@ -69,7 +69,7 @@ def train(options: Namespace, resumed: dict[str, Any] | None, interruption: Inte
     """Train a new run, or from the checkpoint `resumed`, and return the data set that was trained on."""
     keep_freed_memory()
     precision = choose_precision(options.device, options.amp, training=True)
-    units, loss = Units(options.target, options.max_depth), LOSSES[options.loss]
+    units, loss = Units(options.target, options.max_depth), LOSS_FUNCTIONS[options.loss]
     frames = open_frames(options)
     network = make_network(options, resumed)
     batches, validation = make_batches(options, frames, precision.device)

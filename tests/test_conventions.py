@@ -7,8 +7,8 @@ from src import choices
 from src.choices import parse_every
 from src.conventions import NYU_INTRINSICS, Intrinsics, UserError
 from src.files import whole_file
-from src.rooms.ablation import INGREDIENTS
-from src.training.losses import LOSSES
+from src.rooms.ablation import REMOVALS
+from src.training.losses import LOSS_FUNCTIONS
 
 
 def test_a_resized_camera_sees_the_same_point_at_the_same_share_of_the_frame() -> None:
@@ -51,8 +51,8 @@ def test_what_the_disk_refuses_costs_one_line(tmp_path: Path) -> None:
 
 
 def test_every_choice_is_implemented_and_every_implementation_can_be_chosen() -> None:
-    assert tuple(sorted(INGREDIENTS)) == choices.INGREDIENTS
-    assert tuple(sorted(LOSSES)) == choices.LOSSES
+    assert tuple(sorted(REMOVALS)) == choices.INGREDIENTS
+    assert tuple(sorted(LOSS_FUNCTIONS)) == choices.LOSSES
 
 
 @pytest.mark.parametrize(("text", "expected"), [("500", (500, None)), ("10m", (None, 600)), ("0.5m", (None, 30))])

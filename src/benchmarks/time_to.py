@@ -47,7 +47,7 @@ class Course(NamedTuple):
         return min((error for _, error in self.epochs), default=float("nan"))
 
 
-def train(script: Path, words: Sequence[str]) -> Course:
+def train_recipe(script: Path, words: Sequence[str]) -> Course:
     """Train by scripts/train.py with these options on NYU.
 
     **Raises**: UserError when the training fails; its messages have been printed.

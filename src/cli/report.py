@@ -25,7 +25,7 @@ from src.training.checkpoint_manager import BEST
 from src.training.engine import Precision, predict
 from src.training.provenance import describe_device, revision
 from src.training.run_log import RunLog
-from src.viewing.figures import Comparison, draw_strip
+from src.viewing.figures import StripRow, draw_strip
 
 MEAN_MAP_FRAMES = 200  # on NYU, the SSIM of this many differs from that of all 795 by 0.003 at most
 
@@ -177,7 +177,7 @@ def average_depth(data: Data, split: str, limit: int | None, max_depth_m: float)
 
 def compare(
     network: nn.Module, pairs: Pairs, index: int, label: str, about: dict[str, Any], precision: Precision
-) -> Comparison:
+) -> StripRow:
     """Put one frame's photo, truth and prediction side by side, in metres or as shares of the farthest point."""
     frame = pairs[index]
     sample = make_sample(pairs.names[index], frame)
@@ -187,7 +187,7 @@ def compare(
     unit = about["max_depth_m"] * sample.scale if metric else 1.0
     truth = measured_m if metric else measured_m / np.float32(max(measured_m.max(), 1e-6))
     title = f"{Path(pairs.names[index]).name}\n{label}"
-    return Comparison(title, frame.image, truth, prediction * np.float32(unit))
+    return StripRow(title, frame.image, truth, prediction * np.float32(unit))
 
 
 def draw_samples(

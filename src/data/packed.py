@@ -31,8 +31,8 @@ FORMAT = 4  # part of the cache key: increase it when the stored arrays change
 
 STALE_S = 24 * 3600  # age of an unfinished pack whose run must have been killed
 
-LEVELS = 65535
-"""Metres of the frame's own camera are stored in steps of max_depth_m / LEVELS: 0.15 mm for 10 m. 0 is invalid."""
+DEPTH_STEPS = 65535
+"""Metres of the frame's own camera are stored in steps of max_depth_m / DEPTH_STEPS: 0.15 mm for 10 m. 0 is invalid."""
 
 
 class Sizes(NamedTuple):
@@ -79,7 +79,7 @@ class Packed(Dataset[Batch]):
         self.depths: NDArray[np.uint16] = np.lib.format.open_memmap(folder / "depths.npy", "r")
         about = json.loads((folder / "about.json").read_text())
         self.aspect = float(about["aspect"])
-        self.step_m = np.float32(about["max_depth_m"] / LEVELS)
+        self.step_m = np.float32(about["max_depth_m"] / DEPTH_STEPS)
         self.size_px: tuple[int, int] = tuple(about["size_px"])
         self.scales = np.array(about["scales"], np.float32)
         self.left_out = {int(index): str(reason) for index, reason in about["left_out"].items()}
@@ -240,7 +240,7 @@ def _write(frames: Iterable[Any], folder: Path, resized: ResizedFrames, allowanc
                 image, depth_m, aspect, scales[index] = frame
                 aspects.append(aspect)
             append_image(image)
-            append_depth(np.rint(depth_m * np.float32(LEVELS / resized.max_depth_m)))
+            append_depth(np.rint(depth_m * np.float32(DEPTH_STEPS / resized.max_depth_m)))
     about = {
         "aspect": float(np.mean(aspects)),
         "size_px": resized.size_px,

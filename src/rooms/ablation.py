@@ -33,7 +33,7 @@ def _change_boxes(room: Room, change: Callable[[Box], Box]) -> Room:
     return replace(room, shell=changed(room.shell), pieces=tuple(map(changed, room.pieces)))
 
 
-INGREDIENTS: dict[str, Callable[[Room], Room]] = {
+REMOVALS: dict[str, Callable[[Room], Room]] = {
     "furniture": lambda room: replace(room, pieces=()),
     "clutter": _without_clutter,
     "round": lambda room: _change_boxes(room, lambda box: box._replace(shape="box")),

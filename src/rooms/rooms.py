@@ -6,7 +6,7 @@ import numpy as np
 
 from src.choices import SPLITS
 from src.conventions import NYU_INTRINSICS, Frame, Intrinsics
-from src.rooms.ablation import INGREDIENTS
+from src.rooms.ablation import REMOVALS
 from src.rooms.exposure import Exposure
 from src.rooms.fittings import door, picture, switch, window
 from src.rooms.furniture import basin
@@ -57,7 +57,7 @@ class RoomPairs:
         stream = np.random.SeedSequence((*self._key, index, self._seed))
         room = make_room(np.random.Generator(np.random.PCG64(stream)))
         if self._without:
-            room = INGREDIENTS[self._without](room)
+            room = REMOVALS[self._without](room)
         return render(room, self.cameras[0])
 
 

@@ -63,7 +63,7 @@ def mixed(
     return (variance + 1e-6).sqrt().mean() + own + rows + columns
 
 
-LOSSES: dict[str, Loss] = {
+LOSS_FUNCTIONS: dict[str, Loss] = {
     "mse": mse,
     "mixed": mixed,
     "mixed+mse": partial(mixed, squared=10),

@@ -29,7 +29,7 @@ PANEL_PX, GAP_PX, TITLE_PX = 240, 6, 12  # width of a panel, between panels, of 
 TALLEST = 1.5  # height of a panel in `PANEL_PX`; a taller photo's is narrower
 
 
-class Comparison(NamedTuple):
+class StripRow(NamedTuple):
     """One row of a strip; its pictures may have different sizes."""
 
     title: str
@@ -46,7 +46,7 @@ class Curve(NamedTuple):
     values: Sequence[float]
 
 
-def draw_strip(rows: Sequence[Comparison], path: Path, *, unit: str = "m") -> None:
+def draw_strip(rows: Sequence[StripRow], path: Path, *, unit: str = "m") -> None:
     """Draw photo, truth, prediction and absolute error, a row per frame; truth and prediction share a scale."""
     drawn = []
     for row in rows:

@@ -10,7 +10,7 @@ import pytest
 
 from src.choices import SPLITS
 from src.conventions import MAX_DEPTH_M, NYU_INTRINSICS, Frame, Pairs
-from src.rooms.ablation import CLUTTER_M, INGREDIENTS
+from src.rooms.ablation import CLUTTER_M, REMOVALS
 from src.rooms.kernels.solids import SHAPES
 from src.rooms.kernels.surfaces import PATTERNS
 from src.rooms.lighting import Room, render
@@ -118,10 +118,10 @@ def test_the_fingerprint_of_packed_frames_is_stable_and_tells_every_argument_apa
     assert len({RoomPairs(5, **change).fingerprint for change in changes}) == len(changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("ingredient", INGREDIENTS)
+@pytest.mark.parametrize("ingredient", REMOVALS)
 def test_only_what_is_left_out_changes_and_it_is_gone(rooms: list[Room], ingredient: str) -> None:
     for room in rooms[:8]:
-        less = INGREDIENTS[ingredient](room)
+        less = REMOVALS[ingredient](room)
         changed = {name for name, value in vars(room).items() if getattr(less, name) != value}
         assert changed == CHANGED[ingredient]
         frame, boxes = render(less, SMALL), boxes_of(less.shell, *less.pieces)

@@ -15,7 +15,7 @@ from torch import nn
 from src.conventions import Batch, UserError
 from src.training import distributed
 from src.training.engine import Precision, validate
-from src.training.losses import LOSSES
+from src.training.losses import LOSS_FUNCTIONS
 
 CASES = {
     "mse": {"loss": "mse"},
@@ -61,14 +61,14 @@ def run(
     def measured_loss(*arguments: Any) -> torch.Tensor:
         """The loss, which is infinite once, in the last process's share."""
         is_bad = next(calls) == bad_batch and rank == world_size - 1
-        return LOSSES[loss](*arguments) + (torch.inf if is_bad else 0)
+        return LOSS_FUNCTIONS[loss](*arguments) + (torch.inf if is_bad else 0)
 
     options = {"loss": measured_loss, "clip": 1e9, "accumulate": accumulate}
     mean = train(state, batches, precision=exact, forward=distributed.share_gradients(network), **options)
     # Three batches of unequal size: two processes get two and one; then one batch: the second process gets none.
     held_out = [frames(7, 0, 2, device), frames(7, 2, 4, device), frames(8, 0, 1, device)]
     measured = [
-        validate(state.eval_network, share[rank::world_size], loss=LOSSES[loss], units=METRIC, precision=exact)
+        validate(state.eval_network, share[rank::world_size], loss=LOSS_FUNCTIONS[loss], units=METRIC, precision=exact)
         for share in (held_out, held_out[:1])
     ]
     return {

@@ -8,7 +8,7 @@ from adan_pytorch import Adan
 from torch import nn
 from torch.optim import AdamW
 
-from src.training.losses import LOSSES, make_target, mse
+from src.training.losses import LOSS_FUNCTIONS, make_target, mse
 from src.training.optim import make_ema, make_optimizer, make_schedule
 
 
@@ -91,10 +91,10 @@ def test_losses_by_hand(maps: Maps, name: str, invariance: float, squared: float
     expected = np.mean(logs) + 2 * np.abs(error[v]).mean()
     expected += np.abs(across[both_across]).mean() + np.abs(down[both_down]).mean()
     expected += squared * np.mean(error[v] ** 2)
-    assert LOSSES[name](*maps).item() == pytest.approx(expected, rel=1e-5)
+    assert LOSS_FUNCTIONS[name](*maps).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", LOSSES.values())
+@pytest.mark.parametrize("loss", LOSS_FUNCTIONS.values())
 def test_invalid_pixels_have_no_influence(maps: Maps, loss) -> None:
     prediction, target, valid = maps
     value = loss(prediction, target, valid)

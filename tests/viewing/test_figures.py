@@ -22,7 +22,7 @@ def count_colours(path: Path) -> int:
 
 def test_figures_with_several_panels(tmp_path: Path) -> None:
     path = tmp_path / "new" / "figure.png"
-    figures.draw_strip([figures.Comparison("a", IMAGE, HOLED_M, DEPTH_M[::2, ::2])] * 2, path)
+    figures.draw_strip([figures.StripRow("a", IMAGE, HOLED_M, DEPTH_M[::2, ::2])] * 2, path)
     assert count_colours(path) > 200
     assert (np.asarray(Image.open(path).convert("RGB")) == 191).all(axis=-1).mean() > 0.09  # unknown
     for count in (1, 5):
@@ -42,7 +42,7 @@ def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: py
     frames = [(np.resize(IMAGE, (*shape, 3)), np.resize(DEPTH_M, shape), square) for shape in shapes]
     pages: list[Any] = []
     monkeypatch.setattr(figures, "_write_page", lambda rows, path: pages.append(rows))
-    figures.draw_strip([figures.Comparison("a", *frame) for frame in frames], tmp_path)
+    figures.draw_strip([figures.StripRow("a", *frame) for frame in frames], tmp_path)
     figures.draw_contact_sheet([("a", image, truth) for image, truth, _ in frames], tmp_path)
     # As packed frames are.
     figures.draw_augmentation([("a", [(IMAGE[:, :60], square)] * 2)], tmp_path, aspect=16 / 9)
@@ -55,7 +55,7 @@ def test_every_panel_has_the_aspect_of_its_photo(tmp_path: Path, monkeypatch: py
 
 def test_empty_sparse_and_long_frames_are_drawn(tmp_path: Path) -> None:
     empty, path = np.zeros((60, 80), np.float32), tmp_path / "x.png"
-    figures.draw_strip([figures.Comparison("a \udcff 雪", IMAGE, empty, empty)], path)
+    figures.draw_strip([figures.StripRow("a \udcff 雪", IMAGE, empty, empty)], path)
     colours = np.asarray(Image.open(path)).reshape(-1, 3)
     grey, near = figures.colour_depth(np.array([[np.nan, 0]], np.float32), 1.0)[0]
     assert [(colours == colour).all(axis=1).sum() > 40_000 for colour in (grey, near)] == [True, True]
