@@ -39,7 +39,7 @@ from src.viewing.pointcloud import make_cloud, write_ply
 
 T = TypeVar("T")
 VIDEO_HEIGHT_PX = 480
-RESULTS = ("depth.png", "colour.png", "depth.npy", "cloud.ply", "depth.mp4")  # of results
+RESULTS = ("depth.png", "colour.png", "depth.npy", "cloud.ply", "depth.mp4")  # how their names end
 AHEAD = 2  # photos read before the network needs them, and as many written behind it: memory holds no more
 
 Finish = Callable[[], str]  # waits for an input's results, and returns the line to print; raises UserError
