@@ -31,6 +31,9 @@ LONGEST_SIDE_PX = 65_535
 
 LARGEST_ARRAY_BYTES = 2**30  # of an .npy file: 134 megapixels in float64
 
+SENSOR_BITS = (8, 10, 12, 14, 16)
+"""What a grey photo of more than 8 bits a pixel may really have: the fewest that hold its brightest pixel."""
+
 DEPTH_BITS = {"L": 8, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
 """Bits per pixel by Pillow's mode. A 16-bit PNG opens as `I;16` or `I`, depending on Pillow's version."""
 
@@ -51,6 +54,8 @@ def open_image(path: Path) -> Image.Image:
         _require_file(path)
         with Image.open(path, formats=FORMATS) as image:
             _require_sides(path, *image.size)
+            if image.format == "PPM":  # whose values Pillow scales by the file's own maximum
+                *_, image.info["maximum"] = image.tile[0][3]
             image.load()
             return image
 
@@ -70,7 +75,7 @@ def read_array(path: Path) -> NDArray[Any]:
 
 
 def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
-    """Convert any mode to 8-bit RGB, upright by EXIF: 16 bits are scaled to 8, transparency becomes white.
+    """Convert any mode to 8-bit RGB, upright by EXIF: `SENSOR_BITS` are scaled to 8, transparency becomes white.
 
     **Raises**: UserError for floating-point pixels, whose range is unknown, and for damaged EXIF.
     """
@@ -79,9 +84,9 @@ def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     with _name_in_errors(path):
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
-            values = np.asarray(image).clip(0, 65535)
-            has_8_bits = image.mode == "I" and values.max() < 256  # 32 bits a pixel, of whatever range
-            return np.repeat((values // (1 if has_8_bits else 257)).astype(np.uint8)[..., None], 3, axis=2)
+            values = np.asarray(image).clip(0, 65535).astype(np.uint32)
+            largest = 2 ** next(bits for bits in SENSOR_BITS if values.max() < 2**bits) - 1
+            return np.repeat((values * 255 // largest).astype(np.uint8)[..., None], 3, axis=2)
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -104,6 +109,8 @@ def read_depth(path: Path, photo: Image.Image | None = None) -> tuple[NDArray[np
         image = open_image(path)
         stored, turn = np.asarray(image), image.getexif().get(ExifTags.Base.Orientation, 1)
         bits, got = DEPTH_BITS.get(image.mode), f"an image of mode {image.mode}"
+        if isinstance(maximum := image.info.get("maximum"), int) and bits in (8, 16):
+            stored = np.rint(stored * (maximum / (2**bits - 1)))
     if bits is None or stored.ndim != 2 or not stored.size:
         raise UserError(
             f"{path}: got {got}, expected one depth per pixel (8-bit or 16-bit grey PNG, 32-bit float TIFF, or .npy "

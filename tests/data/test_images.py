@@ -44,6 +44,15 @@ def test_stored_depth_is_read_unchanged(tmp_path: Path, name: str, bits: int, st
     np.testing.assert_array_equal(values, stored)
 
 
+@pytest.mark.parametrize(("maximum", "bits"), [(200, 8), (255, 8), (9999, 16), (65535, 16)])
+def test_a_pgm_of_any_maximum_is_read_unchanged(tmp_path: Path, maximum: int, bits: int) -> None:
+    stored = np.array([[0, 1, maximum // 2], [7, 150, maximum]], f">u{bits // 8}")
+    (tmp_path / "x.pgm").write_bytes(b"P5 3 2 %d\n" % maximum + stored.tobytes())
+    values, read_bits = read_depth(tmp_path / "x.pgm")
+    assert read_bits == bits
+    np.testing.assert_array_equal(values, stored)
+
+
 RED = Image.fromarray(RED_LEFT)
 UPRIGHT = {"exif": exif(orientation=6), "quality": 95}
 
@@ -56,6 +65,7 @@ UPRIGHT = {"exif": exif(orientation=6), "quality": 95}
         ("x.png", RED.convert("P"), {}, (255, 0, 0), 0),
         ("x.png", Image.fromarray(np.asarray(RED.convert("L")).astype(np.uint16) * 257), {}, 76, 0),
         ("x.tif", Image.fromarray(np.asarray(RED.convert("L")).astype(np.int32)), {}, 76, 0),
+        ("x.png", Image.fromarray(RED_LEFT[..., 0].astype(np.uint16) * 16), {}, 255, 0),  # a sensor of 12 bits
         ("x.png", Image.fromarray(np.dstack([RED_LEFT, RED_LEFT[..., 0]])), {}, (255, 0, 0), 255),  # transparent black
         ("x.gif", RED, {"save_all": True, "append_images": [Image.new("RGB", RED.size, "blue")]}, (255, 0, 0), 0),
         ("x.png", RED.convert("L").point(lambda v: 255 * (v > 9)).convert("1"), {}, 255, 0),
