@@ -34,7 +34,7 @@ from src.viewing.ports import check_ports
 EXAMPLES = sorted((ROOT / "src" / "viewing" / "examples").glob("room-*.jpg"))
 MAX_SIDE_PX = 640  # larger photos are shrunk to this: the network takes at most 448 px, and a page shows no more
 
-FOV_RANGE_DEG = 20, 120
+FOV_RANGE_DEG = 4, 170
 FOV_SOURCES = {"EXIF": "from EXIF", "assumed": "assumed, since the file has none", "--fov": "as you set it"}
 PRIVATE = {"share": False, "run_history": False, "footer_links": [], "css": ".modebar-btn--logo {display: none}"}
 """No tunnel, no photos kept by the browser, no links to other sites."""
@@ -75,7 +75,8 @@ def build_page(estimator: DepthEstimator, uploads: Path) -> Any:
     def show_photo(photo: Photo | None) -> tuple:
         if photo is None:
             return None, None, gr.skip(), *predict(None)
-        return photo.image, photo, round(photo.camera.fov_deg), *predict(photo)
+        shown_deg = min(max(round(photo.camera.fov_deg), FOV_RANGE_DEG[0]), FOV_RANGE_DEG[1])
+        return photo.image, photo, shown_deg, *predict(photo)
 
     def change_fov(photo: Photo | None, fov_deg: float) -> tuple:
         return predict(photo and make_photo(photo.image, fov_deg=fov_deg))

@@ -16,6 +16,7 @@ from src.cli.network import choose_split, open_its_data, open_network
 from src.cli.report import print_comparison, report
 from src.conventions import UserError
 from src.estimator import DepthEstimator
+from src.files import check_file
 from src.scoring.evaluation import write_json
 from src.training.checkpoint_manager import BEST
 from src.training.run_log import check_run_folder
@@ -26,7 +27,7 @@ def main() -> None:
     folder = options.out or default_folder(options.checkpoint, options.weights, options.limit)
     check_run_folder(folder)
     if options.json:
-        check_run_folder(options.json.parent, "--json")
+        check_file(options.json, "--json")
     estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
     other = None
     if options.compare:

@@ -23,7 +23,7 @@ from src.data.augment import Augmentation
 from src.data.examples import augmented_examples
 from src.data.listing import sample_frames
 from src.data.survey import Survey, survey
-from src.files import check_writable
+from src.files import check_file
 from src.viewing.figures import draw_augmentation, draw_contact_sheet
 
 PROBLEMS_SHOWN = 10
@@ -35,7 +35,7 @@ EPOCHS_SHOWN = 3
 
 def main() -> None:
     options = parse_inspection(__doc__)
-    check_writable(options.out.parent)
+    check_file(options.out)
     data = open_data(options, options.max_depth)
     shown = []
     broken = 0

@@ -67,7 +67,8 @@ def main() -> None:
     finally:
         pool.shutdown(cancel_futures=True)
     if failed:
-        raise UserError(f"{failed} of {len(inputs)} inputs failed, named above; the others are done.")
+        done = "; the others are done" if failed < len(inputs) else ""
+        raise UserError(f"{failed} of {len(inputs)} inputs failed, named above{done}.")
 
 
 def predict_each(
@@ -157,7 +158,7 @@ def predict_video(source: Path | str, out: str, estimator: DepthEstimator, optio
         try:
             for image, time_s in bar:
                 small = shrink_image(image, round(image.shape[1] * VIDEO_HEIGHT_PX / image.shape[0]), VIDEO_HEIGHT_PX)
-                depth = estimator.estimate(make_photo(small, fov_deg=options.fov))
+                depth = estimator.estimate(make_photo(small, fov_deg=options.fov, name=frames.name))
                 if not done:
                     # One colour scale for the whole video: the first frame's, and a quarter more.
                     vmax = 1.25 * scale_max(depth)

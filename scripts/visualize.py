@@ -25,7 +25,7 @@ from src.conventions import Pairs, UserError
 from src.data.frame import shrink_depth
 from src.data.photos import Photo, find_inputs, is_video, read_photo, shrink_photo
 from src.estimator import DepthEstimator
-from src.files import check_writable
+from src.files import check_file
 from src.viewing.ports import check_ports
 from src.viewing.recording import PredictedFrame, write_recording
 from src.viewing.rerun_viewer import HOST, open_window, serve
@@ -42,7 +42,7 @@ def main() -> None:
         if isinstance(source, str) or is_video(source):
             raise UserError(f"{source}: got a video or webcam, expected photos. Use scripts/predict.py.")
     if options.save:
-        check_writable(options.save.parent, "--save")
+        check_file(options.save, "--save")
     if options.web:
         check_ports(HOST, options.port, options.port + 1)
     machine = {"device": options.device, "amp": options.amp}

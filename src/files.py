@@ -50,6 +50,16 @@ def check_writable(folder: Path, option: str = "--out") -> None:
         raise UserError(f"{option} {folder}: cannot be written or created. Name another folder.")
 
 
+def check_file(path: Path, option: str = "--out") -> None:
+    """Refuse a file that cannot be written, before any work is done for it.
+
+    **Raises**: UserError.
+    """
+    check_writable(path.parent, option)
+    if path.is_dir():
+        raise UserError(f"{option} {path}: got a folder, expected the name of a file.")
+
+
 def _flush_folder(folder: Path) -> None:
     """Flush the folder's entries to the disk, where the system supports it."""
     with contextlib.suppress(OSError):

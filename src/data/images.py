@@ -57,6 +57,8 @@ def open_image(path: Path) -> Image.Image:
             if image.format == "PPM":  # whose values Pillow scales by the file's own maximum
                 *_, image.info["maximum"] = image.tile[0][3]
             image.load()
+            with contextlib.suppress(Exception):  # damaged EXIF; that of a TIFF of several pages is read from the file
+                image.getexif().get_ifd(ExifTags.IFD.Exif)
             return image
 
 
@@ -156,6 +158,8 @@ def _name_in_errors(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: got no such file, expected an image. Check the path or the csv row.") from None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())} Resize the photo.") from None
     except UnidentifiedImageError:
         with path.open("rb") as file:
             kind, brand = file.read(8)[4:], file.read(4)

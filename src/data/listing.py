@@ -213,7 +213,7 @@ class ListedPairs:
         unit, range_m = self.units_per_m[bits], self.max_depth_m
         near, median, far = np.percentile(measured_m if len(measured_m) else [0], (5, 50, 95))
         text = f"{self._describe(self.rows[0], bits)}: 5 % {near:.3g} m, median {median:.3g} m, 95 % {far:.3g} m"
-        text += f", {valid:.0%} valid up to {range_m:g} m"
+        text += f", {100 * valid:.3g}% valid up to {range_m:g} m"
         likely = [f"{other:g}" for other in LIKELY_UNITS if 0.3 < median * unit / other < range_m / 2 and other != unit]
         advice = "Check --depth-scale and --max-depth."
         if likely:

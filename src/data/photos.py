@@ -128,12 +128,12 @@ def make_photo(
 
 
 def shrink_photo(photo: Photo, longest_px: int) -> Photo:
-    """Resize a photo and its camera if its longer side exceeds `longest_px`."""
+    """Resize a photo and its camera if its longer side exceeds `longest_px`, to no side below `SMALLEST_PX`."""
     height, width = photo.image.shape[:2]
-    share = longest_px / max(width, height)
+    share = max(longest_px / max(width, height), SMALLEST_PX / min(width, height))
     if share >= 1:
         return photo
-    width, height = max(1, round(width * share)), max(1, round(height * share))
+    width, height = round(width * share), round(height * share)
     return Photo(shrink_image(photo.image, width, height), photo.camera.resized(width, height), photo.focal_from)
 
 

@@ -37,9 +37,11 @@ class Video:
                 kind, name = WEBCAMS.get(sys.platform, WEBCAMS["linux"])
                 self.container = av.open(name.format(source), format=kind, timeout=TIMEOUT_S)
             else:
-                self.container = av.open(str(source))
+                self.container = av.open(f"file:{source}")  # what is before a colon could be a protocol
+            if not self.container.streams.video:
+                raise ValueError("it has no picture")
             self.stream = self.container.streams.video[0]
-        except (OSError, ValueError, IndexError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             found = "no webcam of that number" if is_webcam else "no readable video"
             raise UserError(f"{self.name}: got {found} ({_reason(error)}). Check the name or the file.") from None
         self.stream.thread_type = "AUTO"
@@ -67,7 +69,7 @@ class Video:
                 yield np.ascontiguousarray(image), clock_s + shift_s
                 done += 1
                 end_s = max(end_s, clock_s + ((frame.duration or 0) * self.tick_s or step_s))
-        except (OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise UserError(f"{self.name}: damaged after {done} frames ({_reason(error)}).") from None
         finally:
             self.container.close()

@@ -18,7 +18,7 @@ from src.files import check_writable, whole_file
 from src.training.provenance import environment
 
 
-def check_run_folder(folder: Path, option: str = "--out") -> None:
+def check_run_folder(folder: Path) -> None:
     """Refuse a folder that cannot be made or written, or not by TensorBoard.
 
     **Raises**: UserError.
@@ -26,8 +26,8 @@ def check_run_folder(folder: Path, option: str = "--out") -> None:
     try:
         str(folder).encode()
     except UnicodeEncodeError:
-        raise UserError(f"{option} {folder}: got no UTF-8, which TensorBoard expects. Name another folder.") from None
-    check_writable(folder, option)
+        raise UserError(f"--out {folder}: got no UTF-8, which TensorBoard expects. Name another folder.") from None
+    check_writable(folder)
 
 
 def lock_folder(folder: Path) -> None:

@@ -60,7 +60,7 @@ def draw_strip(rows: Sequence[StripRow], path: Path, *, unit: str = "m") -> None
                 ("truth", _depth_panel(row.truth, vmax, aspect)),
                 ("prediction", _panel(colour_depth(row.prediction, vmax), aspect)),
                 ("", _legend_panel(vmax, aspect, unit)),
-                ("absolute error", _panel(colour_depth(error, MAX_ERROR, ERROR_COLOURS), aspect)),
+                ("absolute error", _map_panel(error, MAX_ERROR, aspect, ERROR_COLOURS)),
                 ("", _legend_panel(MAX_ERROR, aspect, unit, ERROR_COLOURS)),
             ]
         )
@@ -69,8 +69,8 @@ def draw_strip(rows: Sequence[StripRow], path: Path, *, unit: str = "m") -> None
 
 def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: Path) -> None:
     """Draw many frames, (title, image, depth_m) each, photo beside depth, all on one scale in metres."""
-    depths_m = np.concatenate([depth_m[::8, ::8].ravel() for _, _, depth_m in frames])
-    vmax = max(float(np.percentile(depths_m, 99)), LEAST_SCALE)
+    depths_m = np.concatenate([depth_m[depth_m > 0][::64] for _, _, depth_m in frames])
+    vmax = float(np.percentile(depths_m, 99)) if len(depths_m) else LEAST_SCALE
     pairs = [
         [(title, _photo_panel(image, _aspect(image))), ("", _depth_panel(depth_m, vmax, _aspect(image)))]
         for title, image, depth_m in frames
@@ -122,8 +122,10 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
 
 
 def scale_max(depth: DepthMap) -> float:
-    """Choose the upper end of a colour scale from 0: beyond all but the farthest 0.5 % of the pixels."""
-    return max(float(np.percentile(_preview(depth), 99.5)), LEAST_SCALE)
+    """Choose the upper end of a colour scale from 0: beyond all but the farthest 0.5 % of the pixels with depth."""
+    shown = _preview(depth)
+    known = shown[shown > 0]
+    return max(float(np.percentile(known, 99.5)), LEAST_SCALE) if len(known) else LEAST_SCALE
 
 
 def draw_depth(photo: RGBImage, depth: DepthMap, vmax: float, *, unit: str = "m") -> RGBImage:
@@ -144,13 +146,14 @@ def draw_legend(vmax: float, height_px: int, *, unit: str = "m", colours: Colorm
     """Draw the colour bar of `colour_depth` alone: (height_px, 60 at 480 px of height, 3) uint8."""
     em = max(height_px // 40, 10)  # the font's size
     legend = Image.new("RGB", (5 * em, height_px), "white")
-    top, bottom = 3 * em, height_px - em
+    label = fill(unit, width=8)
+    top, bottom = (3 + label.count("\n")) * em, height_px - em
     scale = np.linspace(vmax, 0, bottom - top, dtype=np.float32)[:, None].repeat(em, axis=1)
     bar = colour_depth(scale, vmax, colours)
     legend.paste(Image.fromarray(bar), (em // 2, top))
     draw = ImageDraw.Draw(legend)
     font = ImageFont.load_default(em)
-    draw.text((em // 2, em // 4), fill(unit, width=8), "black", font)
+    draw.text((em // 2, em // 4), label, "black", font)
     for tick in MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(0, vmax):
         if tick <= vmax:
             y_px = bottom - round(tick / vmax * (bottom - top))
@@ -170,6 +173,8 @@ def _write_page(rows: Sequence[Sequence[tuple[str, RGBImage]]], path: Path) -> N
     for row, height in zip(rows, heights, strict=True):
         left = GAP_PX
         for title, picture in row:
+            if title.strip():  # instead of the end of a longer one before it
+                draw.rectangle((left, top, page.width, top + title_px - 1), "white")
             draw.text((left, top + title_px - 3), title.strip(), "black", font, anchor="ld", spacing=2)
             page.paste(Image.fromarray(picture), (left, top + title_px))
             left += picture.shape[1] + GAP_PX
@@ -195,7 +200,16 @@ def _photo_panel(image: RGBImage, aspect: float) -> RGBImage:
 
 def _depth_panel(depth: DepthMap, vmax: float, aspect: float) -> RGBImage:
     """Colour a depth map, grey where it is 0; its pixels stay visible."""
-    return _panel(colour_depth(np.where(depth > 0, depth, np.nan), vmax), aspect)
+    return _map_panel(np.where(depth > 0, depth, np.nan), vmax, aspect)
+
+
+def _map_panel(values: DepthMap, vmax: float, aspect: float, colours: Colormap = DEPTH_COLOURS) -> RGBImage:
+    """Colour a map, NaN where unknown, in a panel; where it is shrunk, no known pixel is lost among unknown ones."""
+    size = _panel_size(aspect)
+    nearest = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.NEAREST))
+    for axis, side in enumerate(reversed(size)):
+        values = np.fmax.reduceat(values, np.arange(side) * values.shape[axis] // side, axis=axis)
+    return colour_depth(np.where(np.isnan(nearest), values, nearest), vmax, colours)
 
 
 def _legend_panel(vmax: float, aspect: float, unit: str, colours: Colormap = DEPTH_COLOURS) -> RGBImage:

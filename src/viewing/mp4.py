@@ -23,7 +23,7 @@ def write_video(path: Path, fps: Fraction | int) -> Iterator[Callable[[NDArray[n
 
     **Raises**: UserError when the file cannot be written.
     """
-    with whole_file(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
+    with whole_file(path) as unfinished, av.open(f"file:{unfinished}", "w", format="mp4") as container:
         rate = Fraction(fps).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"

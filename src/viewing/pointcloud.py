@@ -23,11 +23,12 @@ class Cloud(NamedTuple):
 def make_cloud(
     image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, max_points: int = 320_000
 ) -> Cloud:
-    """Make a cloud of at most `max_points` points from a regular grid of pixels, (H, W, 3) and (H, W).
+    """Make a cloud of at most `max_points` points, all or a regular grid of pixels, (H, W, 3) and (H, W).
 
     Left out: pixels without depth (0), and those at the edge of an object, where a resized map interpolates.
     """
-    stride = math.ceil(math.sqrt(depth_m.size / max_points))
+    is_sparse = np.count_nonzero(depth_m > 0) <= max_points  # a grid could miss the rows of a LiDAR
+    stride = 1 if is_sparse else math.ceil(math.sqrt(depth_m.size / max_points))
     first = stride // 2
     depth = depth_m[first::stride, first::stride]
     lens = camera.fx_px, camera.fy_px, camera.cx_px - first, camera.cy_px - first

@@ -88,7 +88,7 @@ def log_frame(stream: rr.RecordingStream, frame: PredictedFrame) -> tuple[float,
     lines += [f"Relative network: {frame.scale}"] if frame.scale else []
     if frame.truth_m is not None:
         valid = frame.truth_m > 0
-        error_m = np.where(valid, np.abs(frame.prediction_m - frame.truth_m), 0).astype(np.float32)
+        error_m = np.where(valid, np.abs(frame.prediction_m - frame.truth_m), np.nan).astype(np.float32)
         error_image = rr.DepthImage(error_m, meter=1.0, colormap=ERROR_COLOURS, depth_range=(0, MAX_ERROR))
         stream.log("world/prediction/camera/error", error_image)
         mean_m = float(error_m[valid].mean()) if valid.any() else float("nan")

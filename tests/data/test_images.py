@@ -119,6 +119,8 @@ def test_only_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for read in (read_rgb, read_depth):
         with pytest.raises(UserError, match=r"x\.jpg: .*2500 pixels.*decompression bomb"):
             read(path)
+    with pytest.raises(UserError, match="Resize the photo"):
+        open_image(path)
 
 
 def test_a_row_of_pixels_is_limited(tmp_path: Path) -> None:
@@ -217,6 +219,8 @@ def test_the_focal_length_comes_from_fov_then_exif_then_nyu(tmp_path: Path) -> N
         photo = read_photo(save(tmp_path / "x.jpg", image, exif=exif(**tags)))
         assert photo.focal_from == "assumed"
         assert photo.camera.fx_px == pytest.approx(64 * NYU_INTRINSICS.fx_px / 640)
+    pages = {"save_all": True, "append_images": [image], "exif": exif(equivalent_mm=43).tobytes()}
+    assert read_photo(save(tmp_path / "x.tif", image, **pages)).focal_from == "EXIF"
 
 
 @pytest.mark.parametrize(
@@ -294,12 +298,12 @@ def test_common_size_is_the_median_and_nyus_is_square() -> None:
 
 def test_a_shrunk_photo_keeps_its_angle_of_view() -> None:
     photo = make_photo(RED_LEFT, fov_deg=90)
-    small = shrink_photo(photo, 16)
-    assert small.image.shape == (12, 16, 3)
-    assert small.image[6, 3, 0] == 255 > small.image[6, 12, 0]
-    assert (small.camera.fx_px, small.camera.cx_px, small.camera.cy_px) == pytest.approx((8, 7.5, 5.5))
+    small = shrink_photo(photo, 32)
+    assert small.image.shape == (24, 32, 3)
+    assert small.image[12, 6, 0] == 255 > small.image[12, 24, 0]
+    assert (small.camera.fx_px, small.camera.cx_px, small.camera.cy_px) == pytest.approx((16, 15.5, 11.5))
     assert shrink_photo(photo, 64) is photo
-    assert shrink_photo(make_photo(np.zeros((16, 5000, 3), np.uint8)), 100).image.shape == (1, 100, 3)
+    assert shrink_photo(make_photo(np.zeros((32, 5000, 3), np.uint8)), 100).image.shape == (16, 2500, 3)
 
 
 def test_photo_and_depth_shrink_alike() -> None:

@@ -149,6 +149,11 @@ def test_the_angle_of_view_is_given_or_from_exif_or_listed_or_assumed(tmp_path: 
     pattern = "16-bit, 1000 units a metre: .*median .*100% valid up to 10 m; camera of 50 degrees .*--fov"
     assert re.search(pattern, listed([row], tmp_path, **given).summary)
     assert listed([row], tmp_path, **given).fingerprint != listed([row], tmp_path).fingerprint
+    depth = np.zeros((480, 640), np.uint16)
+    depth[:30, :40] = 2000
+    Image.fromarray(depth).save(tmp_path / row.depth)
+    Image.new("RGB", (640, 480)).save(tmp_path / row.image)
+    assert "0.391% valid" in listed([row], tmp_path, **given).summary
 
 
 def test_a_bad_frame_is_an_error_only_when_it_is_read(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import ROOT, Script
+from conftest import ROOT, Script, exif
+from PIL import Image
 
 from app import build_page, is_not_deleted_upload
 from src.estimator import DepthEstimator
@@ -112,6 +113,20 @@ def test_a_file_that_is_no_photo_or_too_large_is_refused(page: Any, server: Serv
     page.set_input_files("input[type=file]", tmp_path / "large.jpg")
     page.wait_for_selector("[data-testid=toast-body] >> text=maximum allowed size")
     assert server.files() == []
+
+
+def test_the_slider_takes_what_the_page_shows(
+    estimator: DepthEstimator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GRADIO_TEMP_DIR", "NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    Image.new("RGB", (640, 480)).save(tmp_path / "x.jpg", exif=exif(equivalent_mm=230))
+    page = build_page(estimator, tmp_path / "uploads")
+    functions = {event.fn.__name__: event.fn for event in page.fns.values()}
+    [slider] = (block for block in page.blocks.values() if type(block).__name__ == "Slider")
+    _, photo, fov_deg, *_ = functions["show_upload"](tmp_path / "x.jpg")
+    assert slider.minimum <= fov_deg <= slider.maximum
+    assert f"Field of view {fov_deg}°" in functions["change_fov"](photo, fov_deg)[0]
 
 
 def test_only_errors_about_deleted_uploads_are_filtered() -> None:

@@ -70,7 +70,7 @@ def test_mistakes_are_one_line(script: Script) -> None:
         (("x.jpg", "--pointcloud", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
     ):
         error = script("predict.py", *arguments, status=2).stderr
-        assert message in error and error.startswith("error: ")
+        assert message in error and error.startswith("error: ") and "the others" not in error
     assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["x.jpg", "x_depth.png"]
     Image.fromarray(wavy_frame(1)[0]).save("moon.jpg", exif=exif(equivalent_mm=4900))
     done = script("predict.py", "moon.jpg")
@@ -107,6 +107,14 @@ def test_a_webcam_is_recorded_for_the_given_time(script: Script, monkeypatch: py
     script("predict.py", "0", "--seconds", "0.5")
     with av.open("predictions/webcam0_depth.mp4") as container:
         assert sum(1 for _ in container.decode(video=0)) > 0
+
+
+def test_a_name_with_a_colon_is_no_protocol(script: Script) -> None:
+    with write_video(Path("film.mp4"), 10) as append:
+        append(wavy_frame(0)[0], 0)
+    Path("film.mp4").rename("12:30:05.mp4")
+    script("predict.py", "12:30:05.mp4", "--out", ".")
+    assert Path("12:30:05_depth.mp4").exists()
 
 
 def test_no_two_inputs_share_a_name() -> None:

@@ -65,6 +65,25 @@ def test_empty_sparse_and_long_frames_are_drawn(tmp_path: Path) -> None:
     long = np.zeros((5000, 16, 3), np.uint8)
     figures.draw_contact_sheet([("a", long, long[..., 0].astype(np.float32))], path)
     assert Image.open(path).height < 500
+    shown = []
+    for title in ("", "a" * 60):  # which ends where the next title starts
+        figures.draw_contact_sheet([(title, long, long[..., 0]), ("b", long, long[..., 0])], path)
+        shown.append(np.asarray(Image.open(path))[:, 20:])
+    np.testing.assert_array_equal(*shown)
+
+
+def test_sparse_depth_is_shown_on_its_own_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, scans_m = np.zeros((480, 640, 3), np.uint8), np.zeros((480, 640), np.float32)
+    scans_m[5::16, ::2] = 4  # as of a LiDAR, nowhere on a grid of every eighth row
+    pages: list[Any] = []
+    monkeypatch.setattr(figures, "_write_page", lambda rows, path: pages.append(rows))
+    figures.draw_contact_sheet([("a", image, scans_m)], tmp_path)
+    figures.draw_strip([figures.StripRow("a", image, scans_m, np.full((56, 56), 2, np.float32))], tmp_path)
+    [[_, (_, depth), (_, legend)]], [[_, (_, truth), _, _, (_, error), _]] = pages
+    for panel in (depth, truth, error):
+        assert 0.1 < (panel != 191).any(axis=-1).mean() < 0.3
+    np.testing.assert_array_equal(legend, figures.draw_legend(4.0, 180))
+    assert figures.scale_max(np.where(np.arange(640) == 0, scans_m, 0)) == 4
 
 
 @pytest.mark.parametrize(("shape", "drawn"), [((80, 60), 1), ((30, 300), 1), ((3000, 4000), 3)])
@@ -94,6 +113,8 @@ def test_near_is_bright_and_map_and_legend_use_one_scale_without_outliers() -> N
     beside = legend[ticks_px.clip(max=467), 10]
     assert np.abs(beside - figures.colour_depth(np.arange(4, -1, -1, dtype=np.float32), 4.0)).max() < 4
     assert (legend[:36] != figures.draw_legend(4.0, 480, unit="of the farthest")[:36]).any()
+    words = (figures.draw_legend(1.0, 160, unit="of the farthest")[:, 20:] < 128).any(axis=(1, 2))
+    assert (np.diff(words.astype(int)) == 1).sum() == 2 + 6  # two lines, apart from the numbers 1 to 0
     depth_m = np.full((100, 100), 3.0, np.float32)
     depth_m[0, 0] = 1000
     assert figures.scale_max(depth_m) == 3

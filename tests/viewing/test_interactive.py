@@ -113,6 +113,7 @@ def test_holes_and_interpolated_edges_are_left_out_but_not_sparse_points() -> No
     sparse_m = np.zeros((480, 640), np.float32)
     sparse_m[::5, ::7] = 2.0
     assert len(make_cloud(BLACK, sparse_m, NYU_INTRINSICS).points_m) == (sparse_m > 0).sum()
+    assert len(make_cloud(BLACK, sparse_m, NYU_INTRINSICS, max_points=10_000).points_m) == (sparse_m > 0).sum()
 
 
 def test_a_floor_seen_at_a_low_angle_stays() -> None:
