@@ -55,7 +55,7 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path, formats=FORMATS) as image:
             _require_sides(path, *image.size)
             if image.format == "PPM":  # whose values Pillow scales by the file's own maximum
-                *_, image.info["maximum"] = image.tile[0][3]
+                image.info["maximum"] = (image.tile[0][3] or [None])[-1]
             image.load()
             with contextlib.suppress(Exception):  # damaged EXIF; that of a TIFF of several pages is read from the file
                 image.getexif().get_ifd(ExifTags.IFD.Exif)
