@@ -1,5 +1,6 @@
 """Tiny data sets in the Kaggle layout, real frames where there are some, and scripts run as a user runs them."""
 
+import gc
 import os
 import runpy
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # One thread in each test process and in all that it starts: pytest-xdist runs one test process a core, and runs that
 # are compared bit for bit need the same number.
@@ -23,10 +24,9 @@ from PIL import Image
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from src.choices import ROOMS
-from src.estimator import DepthEstimator
-from src.network import SHIPPED
-from src.training import checkpoint
+from src.choices import ROOMS  # what imports torch, tests do: xdist imports this file once more, to distribute them
+
+gc.disable()  # until all is imported, a third of whose time it would take
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "src" / "viewing" / "examples" / "room-1.jpg"
@@ -44,6 +44,12 @@ settings.load_profile("short")
 LONGEST = ("test_notebooks.py", "test_survival.py", "test_train.py")
 TOGETHER = ("test_app.py", "test_onnx.py", "test_rooms.py", "test_distributed.py")
 """Modules whose own fixtures take seconds: one process runs all of their tests."""
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but not of what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -213,13 +219,18 @@ def finished_run(trained: Trained, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def estimator() -> DepthEstimator:
+def estimator() -> Any:
+    from src.estimator import DepthEstimator
+
     return DepthEstimator(device="cpu")
 
 
 @pytest.fixture(scope="session")
 def relative_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped network, declared as one that predicts relative depth."""
+    from src.network import SHIPPED
+    from src.training import checkpoint
+
     path = tmp_path_factory.mktemp("relative") / "relative.safetensors"
     content = checkpoint.load(SHIPPED)
     weights, _ = checkpoint.choose_weights(content)
