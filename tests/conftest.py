@@ -165,7 +165,7 @@ def script(
     """Run a script as a user does, but in this process: without imports of seconds. An empty folder is the current."""
     before = signal.getsignal(signal.SIGTERM)  # a script replaces it
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(ROOMS, "test", 4)  # rendering and scoring all 40 takes longer than the rest of a tiny run
+    monkeypatch.setitem(ROOMS, "test", 2)  # rendering and scoring all 40 takes longer than the rest of a tiny run
     for name, value in offline.items():
         monkeypatch.setenv(name, value)
 

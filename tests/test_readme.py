@@ -32,12 +32,12 @@ def test_the_two_commands_are_marked() -> None:
 
 
 TINY = {
-    "train.py": "--limit 2 --epochs 1 --batch-size 2",
-    "evaluate.py": "--limit 2",
-    "inspect_data.py": "--limit 2",
+    "train.py": "--limit 1 --epochs 1 --batch-size 1",
+    "evaluate.py": "--limit 1",
+    "inspect_data.py": "--limit 1",
     "predict.py": "",
     "visualize.py": "--frames 1",
-    "export.py": "--limit 2",
+    "export.py": "--limit 1",
 }
 PARSED_ONLY = {"app.py": parse_page, "benchmark.py": parse_benchmark, "sweep.py": parse_sweep}
 """Scripts that take long or never end; tests/scripts runs them."""

@@ -50,8 +50,8 @@ def test_a_sweep_reports_resumes_and_skips(runs_inside: None, script: Script, tr
     for name, swa in (("lr-2e-3", 0), ("lr-2e-3-swa", 0.5), ("short/output-relu", 0)):
         preset = f"lr: 0.002\ntarget: relative\nbatch-size: 4\nema: 0\naugment: [flip]\nswa: {swa}\nvalidation: 0.3\n"
         Path(f"presets/{name}.yaml").write_text(preset)
-    command = ("sweep.py", "--presets", "presets", "--data-dir", trained.nyu, "--limit", 2, "--out", "out")
-    command += ("--short-epochs", 1, "--batch-size", 2, "--patience", 3)
+    command = ("sweep.py", "--presets", "presets", "--data-dir", trained.nyu, "--limit", 1, "--out", "out")
+    command += ("--short-epochs", 1, "--batch-size", 1, "--patience", 3)
     script(*command, "--epochs", 2)
     out = Path("out")
     swa_result = out / "lr-2e-3-swa" / "swa" / "evaluation-nyu-test.json"
@@ -62,10 +62,10 @@ def test_a_sweep_reports_resumes_and_skips(runs_inside: None, script: Script, tr
     figure = json.loads((out / "lr-2e-3/evaluation-nyu-test.json").read_text())["protocols"]["relative"]["ssim"]
     assert f"{figure:.4f}" in report
     assert "](curves.png)" in report and "](curves-short.png)" in report
-    assert "--data-dir path/to/nyu --limit=2 --epochs=2 --short-epochs=1 --batch-size=2 --patience=3`" in report
+    assert "--data-dir path/to/nyu --limit=1 --epochs=2 --short-epochs=1 --batch-size=1 --patience=3`" in report
     assert str(tmp_path) not in report
     made = {name: yaml.safe_load((out / name / "options.yaml").read_text()) for name in ("lr-2e-3-swa", "output-relu")}
-    assert [(made[name]["epochs"], made[name]["batch_size"]) for name in made] == [(2, 2), (1, 2)]
+    assert [(made[name]["epochs"], made[name]["batch_size"]) for name in made] == [(2, 1), (1, 1)]
     assert [made[name]["patience"] for name in made] == [0, 3]
     assert {made[name]["validation"] for name in made} == {0.3}  # the presets' own
 
@@ -161,8 +161,8 @@ def test_the_benchmark_compares_inference(script: Script, monkeypatch: pytest.Mo
 def test_the_benchmark_reads_frames_from_files_and_from_the_cache(
     small_batches: None, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "FILES", 4)
-    monkeypatch.setattr(reading, "BATCHES", 1)
+    for name, value in {"FILES": 2, "BATCH": 4, "BATCHES": 1}.items():
+        monkeypatch.setattr(reading, name, value)
     rows = benchmark(script, "data", "--rows", 200, 400, "--steps", 1)
     expected = [("Pillow", 200), ("packed", 200), ("Pillow", 400), ("packed", 400)]
     assert [(row["reader"], row["rows"]) for row in rows] == expected
