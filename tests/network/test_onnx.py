@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from conftest import ABOUT, PHOTO, Script
 from PIL import Image
 
-from src.benchmarks.inference import randomise_norms
 from src.conventions import UserError
 from src.estimator import DepthEstimator
 from src.network import DepthNet, int8
@@ -37,29 +36,25 @@ def optimised(path: Path) -> onnx.GraphProto:
 
 
 @pytest.fixture(scope="module")
-def network() -> DepthNet:
-    torch.manual_seed(0)
-    network = DepthNet()
-    for part in (network.decoder, network.refine):  # no bias is zero, or the exporter would share them
-        randomise_norms(part)
-    return network.eval()
+def shipped() -> DepthEstimator:
+    return DepthEstimator(device="cpu")
 
 
 @pytest.fixture(scope="module")
-def files(network: DepthNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(shipped: DepthEstimator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the shipped weights in each form."""
     folder = tmp_path_factory.mktemp("onnx")
-    write_model(to_onnx(network, unit=10.0), folder / "single.onnx", FACTS)
-    write_model(to_int8(network, unit=10.0, images=list(photos(8))), folder / "int8.onnx", FACTS)
+    models = {name: to_onnx(shipped.network, unit=10.0, dynamic=name == "dynamic") for name in ("fixed", "dynamic")}
+    models["int8"] = to_int8(shipped.network, unit=10.0, images=list(photos(8)))
+    for name, model in models.items():
+        write_model(model, folder / f"{name}.onnx", FACTS)
     return folder
 
 
-def test_the_shipped_weights_predict_the_same_metres_from_files(tmp_path: Path) -> None:
-    shipped = DepthEstimator()
+def test_the_shipped_weights_predict_the_same_metres_from_files(files: Path, shipped: DepthEstimator) -> None:
     image = torch.from_numpy(photos(3)).permute(0, 3, 1, 2)
-    for dynamic in (False, True):
-        write_model(to_onnx(shipped.network, unit=10.0, dynamic=dynamic), tmp_path / f"{dynamic}.onnx", FACTS)
-    assert "181.6 px across and 242.4 px down" in onnx.load(tmp_path / "False.onnx").doc_string
-    fixed, dynamic = (DepthEstimator(tmp_path / f"{name}.onnx") for name in (False, True))
+    assert "181.6 px across and 242.4 px down" in onnx.load(files / "fixed.onnx").doc_string
+    fixed, dynamic = (DepthEstimator(files / f"{name}.onnx") for name in ("fixed", "dynamic"))
     for estimator in (fixed, dynamic):
         with torch.no_grad():
             torch.testing.assert_close(10 * estimator.network(image), 10 * shipped.network(image), atol=1e-3, rtol=0)
@@ -72,8 +67,8 @@ def test_the_shipped_weights_predict_the_same_metres_from_files(tmp_path: Path) 
         assert np.median(fixed(part, fov_deg=fov_deg) / expected) == pytest.approx(1, abs=0.15)
 
 
-def test_a_relative_network_predicts_the_same_shares_from_a_file(tmp_path: Path) -> None:
-    network, facts = DepthEstimator().network, {**FACTS, "target": "relative", "unit": 1.0}
+def test_a_relative_network_predicts_the_same_shares_from_a_file(shipped: DepthEstimator, tmp_path: Path) -> None:
+    network, facts = shipped.network, {**FACTS, "target": "relative", "unit": 1.0}
     write_model(to_onnx(network, unit=1.0), tmp_path / "x.onnx", facts)
     image = torch.from_numpy(np.array(Image.open(PHOTO).convert("RGB").resize((320, 320)))).permute(2, 0, 1)[None]
     with torch.no_grad():
@@ -83,12 +78,12 @@ def test_a_relative_network_predicts_the_same_shares_from_a_file(tmp_path: Path)
 
 
 def test_nothing_leaves_the_blocked_layout_of_float32(files: Path) -> None:
-    kinds = [node.op_type for node in optimised(files / "single.onnx").node]
+    kinds = [node.op_type for node in optimised(files / "fixed.onnx").node]
     assert kinds.count("ReorderOutput") == 1
     assert not {"ReorderInput", "Transpose", "Split", "DepthToSpace", "BatchNormalization"} & set(kinds)
 
 
-def test_int8_has_no_island_of_float32(files: Path, network: DepthNet) -> None:
+def test_int8_has_no_island_of_float32(files: Path, shipped: DepthEstimator) -> None:
     kinds = [node.op_type for node in optimised(files / "int8.onnx").node]
     assert "QuantizeLinear" not in kinds  # the photo's bytes are quantised already, and nothing returns from float32
     first_float = kinds.index("DequantizeLinear")
@@ -101,18 +96,22 @@ def test_int8_has_no_island_of_float32(files: Path, network: DepthNet) -> None:
 
     image = torch.from_numpy(photos(8)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        single = network(image)
+        single = shipped.network(image)
     quantised = DepthEstimator(files / "int8.onnx").network(image)
     assert quantised.unique().numel() > 1000  # the last convolution is not quantised
     assert ((quantised - single).abs() / single).mean() < 0.03
 
 
-def quantised_depth(network: torch.nn.Module, count: int) -> torch.Tensor:
-    """Return the metres of `photos(count)` by a network that is quantised with their ranges."""
-    model = to_int8(network, unit=10.0, images=list(photos(count))).SerializeToString()
-    session = onnxruntime.InferenceSession(model)
+def run(model: onnx.ModelProto, count: int) -> torch.Tensor:
+    """Return the metres of `photos(count)`."""
+    session = onnxruntime.InferenceSession(model.SerializeToString())
     outputs = [session.run(None, {"image": photo.transpose(2, 0, 1)[None]})[0] for photo in photos(count)]
     return torch.from_numpy(np.concatenate(outputs))
+
+
+def quantised_depth(network: torch.nn.Module, count: int) -> torch.Tensor:
+    """Return the metres of `photos(count)` by a network that is quantised with their ranges."""
+    return run(to_int8(network, unit=10.0, images=list(photos(count))), count)
 
 
 def single_depth(network: torch.nn.Module, count: int) -> torch.Tensor:
@@ -121,13 +120,12 @@ def single_depth(network: torch.nn.Module, count: int) -> torch.Tensor:
 
 
 def test_int8_keeps_the_range_of_depth_and_corrects_biases(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    files: Path, shipped: DepthEstimator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shipped = DepthEstimator().network
-    single, quantised = single_depth(shipped, 8).flatten(), quantised_depth(shipped, 8).flatten()
+    single, quantised = single_depth(shipped.network, 8).flatten(), run(onnx.load(files / "int8.onnx"), 8).flatten()
     assert not capfd.readouterr().err  # ONNX Runtime warns of constants that nothing reads
     monkeypatch.setattr(int8, "_correct_biases", lambda *_: None)
-    uncorrected = quantised_depth(shipped, 8).flatten()
+    uncorrected = quantised_depth(shipped.network, 8).flatten()
     corrected, uncorrected = ((depth / single - 1).square().mean().sqrt() for depth in (quantised, uncorrected))
     assert corrected < min(0.8 * uncorrected, 0.013)  # 0.0097, 0.0199
     slope = torch.cov(torch.stack([quantised, single]))[0, 1] / quantised.var()
@@ -146,9 +144,7 @@ def test_a_share_of_zero_is_not_divided_by() -> None:
     network = DepthNet(pretrained=False).eval()
     with torch.no_grad():
         network.decoder.nodes["out_8"].weights[1, 1] = -1.0  # type: ignore[index, union-attr]
-    session = onnxruntime.InferenceSession(to_onnx(network, unit=10.0).SerializeToString())
-    found = session.run(None, {"image": photos(1).transpose(0, 3, 1, 2)})[0]
-    torch.testing.assert_close(torch.from_numpy(found), single_depth(network, 1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(run(to_onnx(network, unit=10.0), 1), single_depth(network, 1), atol=1e-3, rtol=0)
 
 
 def test_an_encoder_keeps_its_own_sigmoids_in_int8() -> None:
@@ -158,11 +154,11 @@ def test_an_encoder_keeps_its_own_sigmoids_in_int8() -> None:
 
 def test_what_cannot_be_exported_or_read_is_refused(files: Path, tmp_path: Path, script: Script) -> None:
     asked = ("--to", "onnx", "--data", "rooms", "--limit", 1, "--out", tmp_path / "x.onnx")
-    done = script("export.py", files / "single.onnx", *asked, status=2)
+    done = script("export.py", files / "fixed.onnx", *asked, status=2)
     assert "got an exported graph, expected weights" in done.stderr
     assert not list(tmp_path.iterdir())
-    content = (files / "single.onnx").read_bytes()
-    nameless = onnx.load(files / "single.onnx")
+    content = (files / "fixed.onnx").read_bytes()
+    nameless = onnx.load(files / "fixed.onnx")
     del nameless.metadata_props[:]
     damaged = {"cut": content[: len(content) // 2], "empty": b"", "of another program": nameless.SerializeToString()}
     for name, written in damaged.items():
@@ -173,4 +169,4 @@ def test_what_cannot_be_exported_or_read_is_refused(files: Path, tmp_path: Path,
     with pytest.raises(UserError, match="no such file"):
         DepthEstimator(tmp_path / "missing.onnx")
     with pytest.raises(UserError, match="runs on the CPU"):
-        DepthEstimator(files / "single.onnx", amp="bf16")
+        DepthEstimator(files / "fixed.onnx", amp="bf16")
