@@ -81,8 +81,8 @@ def test_without_a_home_all_caches_go_to_the_temporary_folder(tmp_path: Path, ho
         assert "another user's" in said
 
 
-def test_a_backend_of_a_notebook_is_not_inherited() -> None:
-    assert probe("import src.viewing.figures", MPLBACKEND="none") == (0, "", "")
+def test_a_backend_of_a_notebook_is_not_inherited_and_garbage_is_collected() -> None:
+    assert probe("import gc, src.viewing.figures; assert gc.isenabled()", MPLBACKEND="none") == (0, "", "")
 
 
 @pytest.mark.parametrize(
