@@ -84,9 +84,11 @@ def write_depth(path: Path, depth_m: np.ndarray, units_per_m: float, bits: int) 
 def exif(**values: float) -> Image.Exif:
     tags = {"orientation": 0x0112, "equivalent_mm": 0xA405, "focal_mm": 0x920A, "per_unit": 0xA20E, "unit": 0xA210}
     tags |= {"width": 0xA002, "height": 0xA003}
-    result = Image.Exif()
+    result, camera = Image.Exif(), {}
     for name, value in values.items():
-        (result if name == "orientation" else result.get_ifd(0x8769))[tags[name]] = value
+        (result if name == "orientation" else camera)[tags[name]] = value
+    if camera:
+        result[0x8769] = camera  # before 11.1, Pillow saves no changes of get_ifd()
     return result
 
 

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
-from onnxruntime import InferenceSession
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from src.network.depthnet import DepthNet
@@ -39,7 +38,7 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
     with tempfile.TemporaryDirectory() as folder:
         single, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("single", "prepared", "quantised"))
         onnx.save(to_graph(_OnCentredBytes(network, unit), _centre(images[0])), single)
-        quant_pre_process(single, prepared, skip_symbolic_shape=True)
+        _fold(single, prepared)
         quantize_static(
             prepared,
             quantised,
@@ -59,6 +58,15 @@ def to_int8(network: DepthNet, *, unit: float, images: Sequence[NDArray[np.uint8
     if network.activation is not torch.sigmoid:
         _fit_output(model, OnBytes(network, unit), images)
     return model
+
+
+def _fold(single: Path, folded: Path) -> None:
+    """Fold norms and constants, as `quant_pre_process` does, but not in ONNX Runtime 1.24 to 1.30."""
+    settings = SessionOptions()
+    settings.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC
+    settings.optimized_model_filepath = str(folded)
+    InferenceSession(single, settings, providers=["CPUExecutionProvider"])
+    onnx.save(infer_shapes(onnx.load(folded)), folded)
 
 
 class _OnCentredBytes(OnBytes):

@@ -52,6 +52,7 @@ def joined(device: str) -> Iterator[None]:
     dist.init_process_group(backend, store=store, rank=rank(), world_size=size, timeout=TIMEOUT)
     with contextlib.redirect_stdout(sys.stdout if is_first() else io.StringIO()):
         yield
+    time.sleep(0.1)  # before torch 2.8, the group waits forever for Gloo's thread if that still holds a tensor
     dist.destroy_process_group()  # not after an exception: a process that fails must not wait for the others
 
 

