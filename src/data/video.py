@@ -41,6 +41,8 @@ class Video:
             if not self.container.streams.video:
                 raise ValueError("it has no picture")
             self.stream = self.container.streams.video[0]
+            if self.stream.codec_context is None:  # with which PyAV 15 crashes
+                raise ValueError("its codec is unknown")
         except (av.FFmpegError, OSError, ValueError) as error:
             found = "no webcam of that number" if is_webcam else "no readable video"
             raise UserError(f"{self.name}: got {found} ({_reason(error)}). Check the name or the file.") from None
