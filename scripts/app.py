@@ -75,7 +75,7 @@ def build_page(estimator: DepthEstimator, uploads: Path) -> Any:
     def show_photo(photo: Photo | None) -> tuple:
         if photo is None:
             return None, None, gr.skip(), *predict(None)
-        shown_deg = min(max(round(photo.camera.fov_deg), FOV_RANGE_DEG[0]), FOV_RANGE_DEG[1])
+        shown_deg = int(np.clip(round(photo.camera.fov_deg), *FOV_RANGE_DEG))
         return photo.image, photo, shown_deg, *predict(photo)
 
     def change_fov(photo: Photo | None, fov_deg: float) -> tuple:

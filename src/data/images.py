@@ -57,8 +57,9 @@ def open_image(path: Path) -> Image.Image:
             if image.format == "PPM":  # whose values Pillow scales by the file's own maximum
                 image.info["maximum"] = (image.tile[0][3] or [None])[-1]
             image.load()
-            with contextlib.suppress(Exception):  # damaged EXIF; that of a TIFF of several pages is read from the file
-                image.getexif().get_ifd(ExifTags.IFD.Exif)
+            if image.format == "TIFF":  # whose EXIF Pillow reads late: with several pages, from the closed file
+                with contextlib.suppress(Exception):  # damaged EXIF
+                    image.getexif().get_ifd(ExifTags.IFD.Exif)
             return image
 
 

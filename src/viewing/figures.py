@@ -69,8 +69,7 @@ def draw_strip(rows: Sequence[StripRow], path: Path, *, unit: str = "m") -> None
 
 def draw_contact_sheet(frames: Sequence[tuple[str, RGBImage, DepthMap]], path: Path) -> None:
     """Draw many frames, (title, image, depth_m) each, photo beside depth, all on one scale in metres."""
-    depths_m = np.concatenate([depth_m[depth_m > 0][::64] for _, _, depth_m in frames])
-    vmax = float(np.percentile(depths_m, 99)) if len(depths_m) else LEAST_SCALE
+    vmax = _upper_end(np.concatenate([depth_m[depth_m > 0][::64] for _, _, depth_m in frames]), 99)
     pairs = [
         [(title, _photo_panel(image, _aspect(image))), ("", _depth_panel(depth_m, vmax, _aspect(image)))]
         for title, image, depth_m in frames
@@ -123,9 +122,12 @@ def draw_curves(charts: Mapping[str, Sequence[Curve]], path: Path) -> None:
 
 def scale_max(depth: DepthMap) -> float:
     """Choose the upper end of a colour scale from 0: beyond all but the farthest 0.5 % of the pixels with depth."""
-    shown = _preview(depth)
-    known = shown[shown > 0]
-    return max(float(np.percentile(known, 99.5)), LEAST_SCALE) if len(known) else LEAST_SCALE
+    return _upper_end(_preview(depth), 99.5)
+
+
+def _upper_end(depth: DepthMap, percentile: float) -> float:
+    known = depth[depth > 0]
+    return max(float(np.percentile(known, percentile)), LEAST_SCALE) if len(known) else LEAST_SCALE
 
 
 def draw_depth(photo: RGBImage, depth: DepthMap, vmax: float, *, unit: str = "m") -> RGBImage:

@@ -186,9 +186,10 @@ for size in sys.argv[1:]:
 
 def test_a_lost_worker_and_a_lost_batch_end_in_one_line() -> None:
     expected = {
-        "1g": "UserError: DataLoader worker (pid",
-        "4m": ". Take fewer workers, or --workers 0",  # behind the cause, or in older torch the lost worker
-        "4k": "--workers 2: cannot be started (No space left",
+        "1g": r"UserError: DataLoader worker \(pid",
+        # torch 2.6 to 2.8 crash and name the worker instead of the cause.
+        "4m": r"(No space left on device \(28\)|DataLoader worker \(pid.*)\. Take fewer workers, or --workers 0",
+        "4k": r"--workers 2: cannot be started \(No space left",
     }
     command = ["unshare", "-m", sys.executable, "-c", LOST, *expected]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -197,5 +198,5 @@ def test_a_lost_worker_and_a_lost_batch_end_in_one_line() -> None:
     # A worker that gets SIGBUS says so itself, maybe after the process that started it has ended.
     *ends, _ = re.sub(r"\0|ERROR: Unexpected bus error.*\n", "", done.stderr).split("--\n")
     for end, message in zip(ends, expected.values(), strict=True):
-        assert message in end.splitlines()[-1], done.stderr
+        assert re.search(message, end.splitlines()[-1]), done.stderr
         assert end.count("Traceback") == 1

@@ -131,8 +131,8 @@ def test_the_shipped_weights_fit_their_checksum_and_their_card() -> None:
 
 
 def test_the_shipped_weights_on_real_frames(script: Script, real_nyu: Path) -> None:
-    done = script("evaluate.py", "--data-dir", real_nyu, "--limit", 16, "--json", "r.json", "--out", "out")
+    done = script("evaluate.py", "--data-dir", real_nyu, "--limit", 40, "--json", "r.json", "--out", "out")
     assert "the weights that ship" in done.stdout
     eigen = json.loads(Path("r.json").read_text())["protocols"]["eigen"]
     assert eigen["d1"] > 0.70
-    assert eigen["rmse_m"] < 0.7
+    assert eigen["rmse_m"] < 0.65
