@@ -54,7 +54,7 @@ def main() -> None:
     refuse_other_options(options.out / "sweep.yaml", shared)
     short_epochs = shared.pop("short_epochs", None)
 
-    result = f"evaluation-{data.kind}-{data.last_split}.json"
+    result = f"evaluation-{data.label}-{data.last_split}.json"
     finished: dict[Path, Run] = {}
     for number, preset in enumerate([*runs, *short], 1):
         print(f"\n[{number}/{len(runs) + len(short)}] {preset.stem}", flush=True)

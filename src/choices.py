@@ -25,7 +25,7 @@ EMBEDDED_ENCODER = "tf_efficientnet_lite0"  # the encoder whose ImageNet weights
 
 TARGETS = ("metric", "relative")
 OUTPUTS = ("relu6", "relu", "sigmoid", "identity")  # the activation after the network's last convolution
-LOSSES = ("log+mse", "mixed", "mixed+mse", "mse")
+LOSSES = ("log+mse", "mixed", "mixed+mse", "mixed+mse+ssim", "mse")
 OPTIMIZERS = ("adan", "adamw")
 SCHEDULES = ("cosine", "constant")
 LEAST_CHANGE = 1e-3  # of the validation loss, to count as an improvement for `--patience`

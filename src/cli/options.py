@@ -36,7 +36,7 @@ from src.cli.option_groups import (
     add_scale_option,
     add_weights_option,
 )
-from src.cli.parsing import ROOT, Names, Parser, checked, read_preset
+from src.cli.parsing import ROOT, Names, Parser, checked, file_named, read_preset
 from src.conventions import MAX_DEPTH_M, UserError
 
 Words = Sequence[str] | None  # the words of a command line; None for those of this process
@@ -86,7 +86,8 @@ def training_parser(description: str | None) -> Parser:
     add("--schedule", choices=SCHEDULES, default="cosine", help="course of the learning rate after the warm-up")
     add("--warmup", type=SHARE, default=0.1, metavar="SHARE", help="share of the steps in which the rate rises")
     help_ = (
-        "mixed: log, absolute and gradient error; mixed+mse: squared error too; log+mse: the same, not scale-invariant"
+        "mixed: log, absolute and gradient error; mixed+mse: squared error too; mixed+mse+ssim: 1 - SSIM too; "
+        "log+mse: as mixed+mse, not scale-invariant"
     )
     add("--loss", choices=LOSSES, default="mse", help=help_)
     add("--optimizer", choices=OPTIMIZERS, default="adan", help="optimiser")
@@ -171,7 +172,7 @@ def parse_visualization(description: str | None, words: Words = None) -> Namespa
     add_machine_options(parser)
     group = parser.add_argument_group("output; default: visualization.rrd is saved")
     add = group.add_mutually_exclusive_group().add_argument
-    add("--save", type=Path, metavar="RRD", help="write the recording there")
+    add("--save", type=file_named(".rrd"), metavar="RRD", help="write the recording there")
     add("--spawn", action="store_true", help="open Rerun's own window")
     add("--web", action="store_true", help="serve it to a browser on this machine until Ctrl-C")
     group.add_argument("--port", type=PORT, default=9090, metavar="N", help="--web: of the page; its data use N + 1")
@@ -256,7 +257,8 @@ def parse_inspection(description: str | None, words: Words = None) -> Namespace:
     add_data_options(parser, trains=True)
     parser.add_argument("--max-depth", type=POSITIVE, default=MAX_DEPTH_M, metavar="M", help="farther depth is invalid")
     help_ = "the contact sheet; the augmentation is drawn beside it, in a file that ends in -augmentation.png"
-    parser.add_argument("--out", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help=help_)
+    picture = file_named(".png", ".jpg", ".jpeg")
+    parser.add_argument("--out", type=picture, default=Path("contact_sheet.png"), metavar="PNG", help=help_)
     return parser.parse_args(words)
 
 

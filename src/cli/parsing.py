@@ -151,6 +151,17 @@ def number(kind: Callable[[str], Any], accept: Callable[[Any], bool], wanted: st
     return parse
 
 
+def file_named(*endings: str) -> Callable[[str], Path]:
+    """Make a type for argparse that accepts only names of files with one of these endings."""
+
+    def check(text: str) -> Path:
+        if not text.lower().endswith(endings):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a name that ends in {' or '.join(endings)}")
+        return Path(text)
+
+    return check
+
+
 def checked(parse: Callable[[str], Any], wanted: str) -> Callable[[str], str]:
     """Make a type for argparse that keeps the text, after checking that `parse` accepts it."""
 

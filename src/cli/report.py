@@ -86,12 +86,12 @@ def report(
         revision=revision(),
         trained_revision=about["revision"],
     )
-    stem = folder / f"evaluation-{data.kind}-{split}"
-    evaluation.write_json(stem.with_suffix(".json"), result)
-    evaluation.write_csv(stem.with_suffix(".csv"), scores)
+    stem = folder / f"evaluation-{data.label}-{split}"
+    evaluation.write_json(Path(f"{stem}.json"), result)
+    evaluation.write_csv(Path(f"{stem}.csv"), scores)
     examples = [(label, readable[row]) for label, row in evaluation.pick_examples(scores)]
     rows = [compare(network, pairs, index, label, about, precision) for label, index in examples]
-    draw_strip(rows, stem.with_suffix(".png"), unit=estimator.unit)
+    draw_strip(rows, Path(f"{stem}.png"), unit=estimator.unit)
 
     frames = (
         f"the {len(scores)} {split} frames of {data.kind}{f', {trained} TRAINING FRAMES INCLUDED' if trained else ''}"

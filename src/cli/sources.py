@@ -44,6 +44,12 @@ class Data:
         return self.kind + PLUS_ROOMS * self.mixed
 
     @property
+    def label(self) -> str:
+        """The kind, for names of files; of own pairs with the start of their file's or folder's name."""
+        own = self.kind in ("csv", "folder") and self.root
+        return f"{self.kind}-{self.root.resolve().name.removesuffix('.csv')[:60]}" if own else self.kind
+
+    @property
     def last_split(self) -> str:
         """The split that a training is scored on: the test frames, or where there are none, the validation frames."""
         return "test" if self.kind in ("nyu", "rooms") or "test" in self.listed else "val"

@@ -5,6 +5,8 @@ from functools import partial
 
 from torch import Tensor
 
+from src.ssim import ssim
+
 Average = Callable[[Tensor], Tensor] | None
 """Averages a count over all processes that train together: then the mean of their losses is the whole batch's loss."""
 
@@ -43,14 +45,15 @@ def mixed(
     *,
     invariance: float = 0.5,
     squared: float = 0.0,
+    dissimilarity: float = 0.0,
 ) -> Tensor:
-    """Log error + 2 x absolute error + absolute error of the gradients + `squared` x squared error.
+    """Log + 2 x absolute + gradients' absolute + `squared` x squared error + `dissimilarity` x (1 - SSIM).
 
     The log error weighs near and far alike, as AbsRel and delta do; with an `invariance` of 1, a common factor of all
-    pixels counts nothing, with 0, as any other error. The gradients sharpen edges.
+    pixels counts nothing, with 0, as any other error. The gradients sharpen edges, and so does the SSIM.
 
     **Source**: Eigen, Puhrsch, Fergus 2014, arXiv 1406.2283, equation 4 with lambda = `invariance`, its root taken;
-    gradients: Hu et al. 2019, arXiv 1803.08673.
+    gradients: Hu et al. 2019, arXiv 1803.08673; SSIM: Alhashim and Wonka 2018, arXiv 1812.11941, equation 4.
     """
     error = prediction - target
     log_error = prediction.clamp(min=1e-3).log() - target.clamp(min=1e-3).log()
@@ -60,12 +63,16 @@ def mixed(
     rows = batch_mean(error.diff(dim=3).abs(), valid[..., 1:] & valid[..., :-1])
     columns = batch_mean(error.diff(dim=2).abs(), valid[..., 1:, :] & valid[..., :-1, :])
     own = batch_mean(2 * error.abs() + squared * error**2, valid)
-    return (variance + 1e-6).sqrt().mean() + own + rows + columns
+    value = (variance + 1e-6).sqrt().mean() + own + rows + columns
+    if dissimilarity:
+        value = value + dissimilarity * batch_mean(1 - ssim(prediction, target, valid), valid.flatten(1).any(dim=1))
+    return value
 
 
 LOSS_FUNCTIONS: dict[str, Loss] = {
     "mse": mse,
     "mixed": mixed,
     "mixed+mse": partial(mixed, squared=10),
+    "mixed+mse+ssim": partial(mixed, squared=10, dissimilarity=0.5),
     "log+mse": partial(mixed, invariance=0, squared=10),
 }

@@ -75,7 +75,7 @@ def test_a_csv_is_scored_without_a_mean_map(script: Script, trained: Trained) ->
         shutil.copy(trained.nyu / "nyu_data/data/nyu2_test" / name, name)
     pairs.write_text(",".join(names))
     done = script("evaluate.py", "--data", "csv", "--data-dir", pairs, "--out", "out")
-    result = json.loads(Path("out/evaluation-csv-test.json").read_text())
+    result = json.loads(Path("out/evaluation-csv-one-test.json").read_text())
     assert (result["count"], result["mean_map_frames"], result["protocols_mean_map"]) == (1, 0, {})
     assert "no training frames" in done.stdout
     for option in ("--out", "--json"):

@@ -212,7 +212,7 @@ def test_bad_frames_are_named_once_and_left_out_of_training_and_evaluation(scrip
     for name in ("2.png", "3.jpg", "4.png", "7.png"):
         (line,) = {line for line in done.stderr.splitlines() if name in line}
         assert line.endswith("The frame is left out.")
-    result = json.loads(Path("run/evaluation-csv-val.json").read_text())
+    result = json.loads(Path("run/evaluation-csv-pairs-val.json").read_text())
     assert (result["count"], result["left_out"]) == (1, ["7.jpg"])
     before = set(Path().rglob("*"))
     refused = script("train.py", *options, "--max-bad", 2, "--out", "other", "--cache-dir", "c", status=2)
@@ -243,12 +243,12 @@ def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script: Sc
     assert "2 of the 2 frames held out now were trained on" in refused.stderr
     script("train.py", *options, "--validation", 0.25, "--out", "run", "--epochs", 1)
     assert "rmse_m" in load(Path("run/best.pt"))["about"]["validation"]
-    assert json.loads(Path("run/evaluation-csv-val.json").read_text())["count"] == 2
+    assert json.loads(Path("run/evaluation-csv-pairs-val.json").read_text())["count"] == 2
     done = script("evaluate.py", "run/best.pt")
     assert re.search("900 units a metre.* 50 degrees.*scored on the 2 val frames of csv", done.stdout, re.DOTALL)
     done = script("evaluate.py", "run/best.pt", "--split", "test")
     assert "the 7 test frames of csv, 5 TRAINING FRAMES INCLUDED, truth up to 9 m" in done.stdout
-    result = json.loads(Path("run/evaluation-csv-test.json").read_text())
+    result = json.loads(Path("run/evaluation-csv-pairs-test.json").read_text())
     facts = ("training_frames_included", "max_depth_m", "without_truth")
     assert [result[name] for name in facts] == [5, 9, ["0.jpg"]]
     done = script("export.py", "run/best.pt")

@@ -93,7 +93,7 @@ def test_mistakes_are_one_line(script: Script) -> None:
             (("0",), "0: got a video or webcam"),
             (("bad.jpg",), "visualization.rrd: not written"),
             (("bad.jpg", "--save", "bad.jpg/x.rrd"), "--save bad.jpg: cannot be written"),
-            (("bad.jpg", "--save", "."), "--save .: got a folder"),
+            (("bad.jpg", "--save", "."), "argument --save: got '.', expected a name that ends in .rrd"),
             (("bad.jpg", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
             (("bad.jpg", "--web", "--port", port - 1), f"port {port}: Address already in use"),
         ):

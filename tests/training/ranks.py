@@ -19,7 +19,7 @@ from src.training.losses import LOSS_FUNCTIONS
 
 CASES = {
     "mse": {"loss": "mse"},
-    "mixed": {"loss": "mixed"},
+    "mixed": {"loss": "mixed+mse+ssim"},
     "accumulated": {"loss": "mse", "accumulate": 2},
     "one bad share": {"loss": "mse", "bad_batch": 1},
     "norms in training": {"loss": "mse", "frozen": False},

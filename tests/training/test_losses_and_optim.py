@@ -8,6 +8,7 @@ from adan_pytorch import Adan
 from torch import nn
 from torch.optim import AdamW
 
+from src.ssim import ssim
 from src.training.losses import LOSS_FUNCTIONS, make_target, mse
 from src.training.optim import make_ema, make_optimizer, make_schedule
 
@@ -75,9 +76,10 @@ def maps() -> Maps:
 
 
 @pytest.mark.parametrize(
-    ("name", "invariance", "squared"), [("mixed", 0.5, 0), ("mixed+mse", 0.5, 10), ("log+mse", 0, 10)]
+    ("name", "invariance", "squared", "dissimilarity"),
+    [("mixed", 0.5, 0, 0), ("mixed+mse", 0.5, 10, 0), ("mixed+mse+ssim", 0.5, 10, 0.5), ("log+mse", 0, 10, 0)],
 )
-def test_losses_by_hand(maps: Maps, name: str, invariance: float, squared: float) -> None:
+def test_losses_by_hand(maps: Maps, name: str, invariance: float, squared: float, dissimilarity: float) -> None:
     p, t, v = (tensor.detach().numpy() for tensor in maps)
     p, t = p.astype(np.float64), t.astype(np.float64)
     assert mse(*maps).item() == pytest.approx(np.mean((p[v] - t[v]) ** 2), rel=1e-5)
@@ -90,7 +92,7 @@ def test_losses_by_hand(maps: Maps, name: str, invariance: float, squared: float
     down, both_down = np.diff(error, axis=2), v[:, :, 1:] & v[:, :, :-1]
     expected = np.mean(logs) + 2 * np.abs(error[v]).mean()
     expected += np.abs(across[both_across]).mean() + np.abs(down[both_down]).mean()
-    expected += squared * np.mean(error[v] ** 2)
+    expected += squared * np.mean(error[v] ** 2) + dissimilarity * (1 - ssim(*maps).mean().item())
     assert LOSS_FUNCTIONS[name](*maps).item() == pytest.approx(expected, rel=1e-5)
 
 
