@@ -46,8 +46,9 @@ class Data:
     @property
     def label(self) -> str:
         """The kind, for names of files; of own pairs with the start of their file's or folder's name."""
-        own = self.kind in ("csv", "folder") and self.root
-        return f"{self.kind}-{self.root.resolve().name.removesuffix('.csv')[:60]}" if own else self.kind
+        if self.root is None or self.kind not in ("csv", "folder"):
+            return self.kind
+        return f"{self.kind}-{self.root.resolve().name.removesuffix('.csv')[:60]}"
 
     @property
     def last_split(self) -> str:
