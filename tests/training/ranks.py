@@ -36,9 +36,9 @@ class FrozenNorms(nn.Sequential):
 
 
 def frames(seed: int, start: int, stop: int, device: str) -> Batch:
-    """Some frames of a batch of four, each with another share of valid pixels."""
+    """Some frames of a batch of four, each with another share of valid pixels, one with none."""
     batch = make_batch(seed)
-    shares = torch.tensor([0.95, 0.7, 0.3, 0.05]).view(4, 1, 1, 1)
+    shares = torch.tensor([0.95, 0.7, 0.3, 0.0]).view(4, 1, 1, 1)
     valid = torch.rand(batch.valid.shape, generator=torch.Generator().manual_seed(seed)) < shares
     return Batch(*(x[start:stop].to(device) for x in (batch.image.double(), batch.depth_m, valid)))
 
@@ -52,7 +52,7 @@ def run(
     layers = FrozenNorms(*layers) if frozen else layers
     network = layers.double().to(device)
     distributed.share_statistics(network, exact.device)
-    state = make_state(network, precision=exact, optimizer=torch.optim.SGD(network.parameters(), lr=0.1))
+    state = make_state(network, precision=exact, optimizer=torch.optim.SGD(network.parameters(), lr=0.01))
     rank, world_size = distributed.rank(), distributed.world_size()
     size = 4 // world_size
     batches = [frames(seed, rank * size, (rank + 1) * size, device) for seed in range(4)]
