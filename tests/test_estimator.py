@@ -42,7 +42,7 @@ def test_paths_images_arrays_and_batches_give_the_same_depth(estimator: DepthEst
     depth_m = estimator(str(PHOTO))
     assert (depth_m.shape, depth_m.dtype) == ((480, 640), np.float32)
     # What the weights that ship predict: it changes with them, and with any change of the way from a file to metres.
-    assert np.percentile(depth_m, (5, 50, 95)) == pytest.approx([0.973, 2.120, 3.565], rel=0.01)
+    assert np.percentile(depth_m, (5, 50, 95)) == pytest.approx([0.939, 2.145, 3.496], rel=0.01)
     with Image.open(PHOTO) as image:
         pixels = np.asarray(image)
         assert np.array_equal(estimator(image), depth_m)
