@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from src.cli.data import announce, bar_options
 from src.cli.network import choose_split, open_its_data, open_network, put_in_metres
+from src.cli.resume import shell_line
 from src.conventions import Pairs, UserError
 from src.data.frame import shrink_depth
 from src.data.photos import Photo, find_inputs, is_video, read_photo, shrink_photo
@@ -62,7 +63,7 @@ def main() -> None:
         elif options.spawn:
             open_window(path)
         else:
-            print(f"recording  {path}  ({path.stat().st_size / 1e6:.1f} MB); open it with: rerun {path}")
+            print(f"recording  {path}  ({path.stat().st_size / 1e6:.1f} MB); open it with: {shell_line('rerun', path)}")
     if failed := len(readers) - count:
         raise UserError(f"{failed} of {len(readers)} frames failed, named above; the others are done.")
 

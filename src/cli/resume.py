@@ -145,5 +145,10 @@ def script_command(script: str, *arguments: object) -> str:
     path = ROOT / "scripts" / script
     with contextlib.suppress(ValueError):  # on another drive of Windows, no relative path leads there
         path = Path(os.path.relpath(path))
-    words = [str(word) for word in (path, *arguments)]
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    return shell_line(path, *arguments)
+
+
+def shell_line(*words: object) -> str:
+    """Quote a command as this system's shell needs it."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if sys.platform == "win32" else shlex.join(texts)

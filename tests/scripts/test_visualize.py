@@ -35,10 +35,11 @@ def test_photos_with_one_bad_file(script: Script) -> None:
     image.save("a.jpg")
     Path("bad.jpg").write_text("hello")
     image.resize((2048, 1536)).save("c.jpg")
-    done = script("visualize.py", "*.jpg", "--fov", 90, "--save", "out/x.rrd", status=2)
+    done = script("visualize.py", "*.jpg", "--fov", 90, "--save", "my out/x.rrd", status=2)
+    assert "rerun 'my out/x.rrd'" in done.stdout
     assert "error: bad.jpg: got 5 bytes" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: 1 of 3 frames failed")
-    values = read_recording(Path("out/x.rrd"))
+    values = read_recording(Path("my out/x.rrd"))
     for step, size in enumerate([(128, 96), (1024, 768)]):
         assert tuple(values["/world/prediction/camera", "Pinhole:resolution", step][0]) == size
     assert values["/world/prediction/camera", "Pinhole:image_from_camera", 1][0, 0] == pytest.approx(512)
