@@ -64,6 +64,7 @@ class Output:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
+REFUSED = errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP  # paths that the system does not open
 OUTPUT, _ = Output("stdout", 1), Output("stderr", 2)
 
 
@@ -78,11 +79,13 @@ def report_lost_output() -> None:
 
 
 def report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Report Ctrl-C and a package that is not installed in one line, and other uncaught exceptions as Python does."""
+    """Report Ctrl-C, a missing package and a refused path in one line, and other uncaught exceptions as Python does."""
     if isinstance(error, KeyboardInterrupt):
         print("\nstopped", file=sys.stderr)
     elif isinstance(error, ModuleNotFoundError):
         print(f"error: {error.name} is not installed. Run: pip install -r requirements.txt", file=sys.stderr)
+    elif isinstance(error, OSError) and error.filename and error.errno in REFUSED:
+        print(f"error: {error.filename}: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -43,8 +43,7 @@ PRIVATE = {"share": False, "run_history": False, "footer_links": [], "css": ".mo
 def main() -> None:
     options = parse_page(__doc__)
     check_ports(options.host, options.port)
-    machine = {"device": options.device, "amp": options.amp}
-    estimator = open_network(options.checkpoint, options.weights, scale_m=options.scale_m, **machine)
+    estimator = open_network(options.checkpoint, options.weights, options)
     with TemporaryDirectory(prefix="depth-app-") as uploads:
         page = build_page(estimator, Path(uploads))
         server = {"server_name": options.host, "server_port": options.port, "prevent_thread_lock": True}

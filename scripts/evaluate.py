@@ -28,10 +28,9 @@ def main() -> None:
     check_run_folder(folder)
     if options.json:
         check_file(options.json, "--json")
-    estimator = open_network(options.checkpoint, options.weights, device=options.device, amp=options.amp)
-    other = None
-    if options.compare:
-        other = open_network(options.compare, options.weights, device=options.device, amp=options.amp)
+    estimator = open_network(options.checkpoint, options.weights, options)
+    other = options.compare and open_network(options.compare, options.weights, options)
+    if other:
         check_comparable(estimator, other)
     if options.save_png and estimator.unit_m is None:
         raise UserError(f"--save-png: {estimator.name} predicts no metres. Leave it out.")

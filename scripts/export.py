@@ -51,7 +51,7 @@ def main() -> None:
     unscored = options.out.with_name(f".unscored-{options.out.name}")
     try:
         write(unscored, about)
-        exported = open_network(unscored, None, device=options.device, amp=options.amp)
+        exported = open_network(unscored, None, options)
         folder = options.out.parent / "exported"
         bounds = {"limit": options.limit, "max_bad": options.max_bad}
         scores, _ = report(exported, data, split, folder=folder, name=options.out.name, **bounds)
@@ -67,7 +67,7 @@ def main() -> None:
 
 def open_weights(path: Path, options: Namespace) -> DepthEstimator:
     """Open a checkpoint's network. **Raises**: UserError for an exported graph, which has no weights to convert."""
-    estimator = open_network(path, options.weights, device=options.device, amp=options.amp)
+    estimator = open_network(path, options.weights, options)
     if not isinstance(estimator.network, DepthNet):
         raise UserError(f"{path}: got an exported graph, expected weights. Name the run's checkpoint.")
     return estimator

@@ -52,8 +52,7 @@ def main() -> None:
     check_writable(options.out)
     if options.pointcloud and all(isinstance(source, str) or is_video(source) for source in inputs):
         raise UserError(f"--pointcloud: got {inputs[0]}, expected a photo. Leave it out for videos.")
-    machine = {"device": options.device, "amp": options.amp}
-    estimator = open_network(options.checkpoint, options.weights, scale_m=options.scale_m, **machine)
+    estimator = open_network(options.checkpoint, options.weights, options)
     failed = 0
     pool = ThreadPoolExecutor(2 * AHEAD)
     try:

@@ -5,7 +5,7 @@ python scripts/sweep.py --data nyu --data-dir path/to/nyu
 
 from _root import run
 
-from src.cli.options import parse_sweep
+from src.cli.options import parse_sweep, training_parser
 
 if __name__ == "__main__":
     parse_sweep(__doc__)  # --help and usage errors are answered before the imports that take seconds
@@ -43,6 +43,8 @@ def main() -> None:
     runs, short = (sorted(folder.glob("*.yaml"), key=sort_key) for folder in folders)
     if not runs:
         raise UserError(f"--presets {options.presets}: got no .yaml file there, expected one for each run.")
+    if "short_epochs" in options.typed and not short:
+        raise UserError(f"--short-epochs: got no .yaml file in {folders[1]}, whose runs it is for. Leave it out.")
     if "validation" not in options.typed:
         options.validation = read_preset(runs[0]).get("validation", options.validation)
     data = open_data(options)
@@ -65,8 +67,8 @@ def main() -> None:
 
 def sort_key(path: Path) -> tuple[float, float, bool, str]:
     """Sort runs by learning rate, then plain, augmented, averaged."""
-    preset = read_preset(path)
-    return float(preset["lr"]), float(preset.get("swa", 0)), bool(preset.get("augment")), path.stem
+    run = training_parser(None).parse_over(read_preset(path), [])
+    return run.lr, run.swa, bool(run.augment), path.stem
 
 
 def refuse_other_options(path: Path, shared: dict[str, Any]) -> None:

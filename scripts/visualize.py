@@ -46,8 +46,7 @@ def main() -> None:
         check_file(options.save, "--save")
     if options.web:
         check_ports(HOST, options.port, options.port + 1)
-    machine = {"device": options.device, "amp": options.amp}
-    estimator = open_network(options.checkpoint, options.weights, scale_m=options.scale_m, **machine)
+    estimator = open_network(options.checkpoint, options.weights, options)
     readers: list[tuple[str, Reader]] = [(path.name, partial(read_small, path, options.fov)) for path in photos]
     if not photos:
         data = open_its_data(estimator.about, options)

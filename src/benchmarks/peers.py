@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,17 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+from torchvision.ops import Conv2dNormActivation
 
 from src.network.blocks import SeparableConv
 
-
-def conv_relu(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, depthwise: bool = False
-) -> nn.Module:
-    """Convolve, normalise, clip to [0, 6]."""
-    groups = in_channels if depthwise else 1
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU6())
+conv_relu = partial(Conv2dNormActivation, activation_layer=nn.ReLU6)  # (in, out, kernel, stride=1)
 
 
 class FastDepth(nn.Module):
@@ -40,11 +35,11 @@ class FastDepth(nn.Module):
         for index, (before, after) in enumerate(pairwise(self.WIDTHS), 1):
             stride = 2 if index in self.HALVED else 1
             layers.append(
-                nn.Sequential(conv_relu(before, before, 3, stride=stride, depthwise=True), conv_relu(before, after, 1))
+                nn.Sequential(conv_relu(before, before, 3, stride, groups=before), conv_relu(before, after, 1))
             )
         self.encoder = nn.ModuleList(layers)
         self.decoder = nn.ModuleList(
-            nn.Sequential(conv_relu(before, before, 5, depthwise=True), conv_relu(before, after, 1))
+            nn.Sequential(conv_relu(before, before, 5, groups=before), conv_relu(before, after, 1))
             for before, after in pairwise((1024, 512, 256, 128, 64, 32))
         )
         self.output = conv_relu(32, 1, 1)
@@ -131,15 +126,10 @@ class OriginalNetwork(nn.Module):
         return self.head(torch.cat([branch(joined) for branch in self.branches], dim=1) + self.shortcut(joined))
 
 
-class Segmenter(nn.Module):
-    """LRASPP with MobileNetV3-Large (Howard et al. 2019, arXiv 1905.02244): (B, 3, H, W) -> (B, 1, H, W)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.network(image)["out"]
+def segmenter() -> nn.Module:
+    """Make LRASPP with MobileNetV3-Large (Howard et al. 2019, arXiv 1905.02244): (B, 3, H, W) -> (B, 1, H, W)."""
+    network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=1)
+    return _First(network, lambda output: output["out"])
 
 
 def depth_anything_small() -> nn.Module:
@@ -174,7 +164,7 @@ class _First(nn.Module):
 PEERS: dict[str, Callable[[], nn.Module]] = {
     "FastDepth": FastDepth,
     "original network": OriginalNetwork,
-    "LRASPP, MobileNetV3": Segmenter,
+    "LRASPP, MobileNetV3": segmenter,
     "Depth Anything V2 Small": depth_anything_small,
     "YOLO26n-depth": yolo_depth,
 }

@@ -39,7 +39,10 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
     )
     name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos"}.get(data.kind, f"your {data.kind}")
     name += " and generated ROOMS" * data.mixed
-    if idle := idle_options(options, data.name):
+    idle = idle_options(options, data.name)
+    if "validation" in options.typed and data.kind in ("csv", "folder") and "val" in data.listed:
+        idle.append("--validation, since they list their own validation frames")
+    if idle:
         print(f"no effect on {name}: {', '.join(idle)}", flush=True)
     print("=" * 88, f"DATA: {name} ({data.why})", "=" * 88, sep="\n", flush=True)
     return data

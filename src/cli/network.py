@@ -14,11 +14,10 @@ from src.conventions import MAX_DEPTH_M, UserError
 from src.estimator import DepthEstimator
 
 
-def open_network(
-    path: Path | None, weights: str | None, *, device: str, amp: str, scale_m: float | None = None
-) -> DepthEstimator:
-    """Load a checkpoint's network, or the shipped one, and print which it is."""
-    estimator = DepthEstimator(path, scale_m=scale_m, weights=weights, device=device, amp=amp)
+def open_network(path: Path | None, weights: str | None, options: Namespace) -> DepthEstimator:
+    """Load a checkpoint's network, or the shipped one, for `--device`, `--amp` and `--scale-m`; print which it is."""
+    scale_m = getattr(options, "scale_m", None)
+    estimator = DepthEstimator(path, scale_m=scale_m, weights=weights, device=options.device, amp=options.amp)
     print(f"network: {describe_network(estimator)}", flush=True)
     return estimator
 

@@ -6,18 +6,18 @@ from functools import partial
 from pathlib import Path
 
 from src.choices import AMP, DEVICES, INGREDIENTS, KINDS, MIXED_KINDS, ROOMS, WEIGHTS, default_cache, parse_max_bad
-from src.cli.parsing import Parser, checked, number
+from src.cli.parsing import Parser, checked
 from src.conventions import ANGLES, is_angle
 
 SWITCH = BooleanOptionalAction
-POSITIVE = number(float, lambda x: 0 < x < float("inf"), "a number above 0")
-NOT_NEGATIVE = number(float, lambda x: 0 <= x < float("inf"), "a number from 0")
-SHARE = number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
-SIDE = number(float, lambda x: 0 < x <= 1, "a number above 0, at most 1")
-COUNT = number(int, lambda x: x > 0, "a whole number above 0")
-ANGLE = number(float, is_angle, f"an angle of {ANGLES}")
-INDEX = number(int, lambda x: x >= 0, "a whole number from 0")
-PORT = number(int, lambda x: 0 < x < 65535, "a port from 1 to 65534")
+POSITIVE = checked(float, lambda x: 0 < x < float("inf"), "a number above 0")
+NOT_NEGATIVE = checked(float, lambda x: 0 <= x < float("inf"), "a number from 0")
+SHARE = checked(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+SIDE = checked(float, lambda x: 0 < x <= 1, "a number above 0, at most 1")
+COUNT = checked(int, lambda x: x > 0, "a whole number above 0")
+ANGLE = checked(float, is_angle, f"an angle of {ANGLES}")
+INDEX = checked(int, lambda x: x >= 0, "a whole number from 0")
+PORT = checked(int, lambda x: 0 < x < 65535, "a port from 1 to 65534")
 
 KINDS_WITH = {
     "rooms": ("rooms",),
@@ -59,7 +59,7 @@ def add_data_options(parser: Parser, *, trains: bool, mixes: bool = False, max_b
         help_ = "which frames; default: test, or of a csv or folder that was trained on, what was held out"
         add("--split", choices=("test", "val"), help=help_)
     if max_bad:
-        count_or_share = checked(parse_max_bad, "a number of frames, or a share like 0.5%")
+        count_or_share = checked(str, lambda text: parse_max_bad(text) >= 0, "a number of frames, or a share like 0.5%")
         help_ = "how many unreadable frames may be left out; default: 10 or 0.1%%, the larger"
         add("--max-bad", type=count_or_share, metavar="N|P%", help=help_)
         refuse_on_other_data(parser, "max_bad")

@@ -111,7 +111,7 @@ def training_parser(description: str | None) -> Parser:
     add("--out", type=Path, metavar="DIR", help="the run's folder; default: runs/<time>-<data>")
     help_ = "resume a last.pt with its run's own options; auto: the run in --out, or the newest one"
     add("--resume", metavar="auto|PATH", help=help_)
-    interval = checked(parse_every, "a number of steps like 500, or minutes like 10m")
+    interval = checked(str, parse_every, "a number of steps like 500, or minutes like 10m")
     help_ = "save after every N steps or minutes (10m), and after each epoch"
     add("--checkpoint-every", type=interval, default="10m", metavar="N|Nm", help=help_)
     for name in ("preset", "init", "pretrained"):

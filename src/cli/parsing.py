@@ -1,6 +1,7 @@
 """An argparse parser with one-line errors, and presets: flags written as YAML and read by the same parser."""
 
 import argparse
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -133,20 +134,19 @@ def read_preset(path: Path | None) -> dict[str, Any]:
         raise UserError(f"--preset {path}: not YAML ({' '.join(str(error).split())[:120]}).") from None
     if not isinstance(preset, dict):
         raise UserError(f"--preset {path}: got {type(preset).__name__}, expected lines like lr: 0.002")
+    if nested := preset.keys() & {"preset", "resume"}:
+        raise UserError(f"--preset {path}: got the key {min(nested)}, expected options of one new run.")
     return preset
 
 
-def number(kind: Callable[[str], Any], accept: Callable[[Any], bool], wanted: str) -> Callable[[str], Any]:
-    """Make a type for argparse that accepts only numbers in a range."""
+def checked(kind: Callable[[str], Any], accept: Callable[[Any], object], wanted: str) -> Callable[[str], Any]:
+    """Make a type for argparse: what `kind` makes of the text, if it can, and `accept` approves."""
 
     def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not accept(value):
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected {wanted}")
-        return value
+        with contextlib.suppress(ValueError):
+            if accept(value := kind(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected {wanted}")
 
     return parse
 
@@ -158,18 +158,5 @@ def file_named(*endings: str) -> Callable[[str], Path]:
         if not text.lower().endswith(endings):
             raise argparse.ArgumentTypeError(f"got {text!r}, expected a name that ends in {' or '.join(endings)}")
         return Path(text)
-
-    return check
-
-
-def checked(parse: Callable[[str], Any], wanted: str) -> Callable[[str], str]:
-    """Make a type for argparse that keeps the text, after checking that `parse` accepts it."""
-
-    def check(text: str) -> str:
-        try:
-            parse(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected {wanted}") from None
-        return text
 
     return check

@@ -19,7 +19,7 @@ from src.data.listing import Subset, sample_frames
 from src.data.packed import Packed
 from src.estimator import DepthEstimator
 from src.scoring import evaluation
-from src.scoring.metrics import MeanMap, has_eigen_truth, mean_map
+from src.scoring.metrics import MeanMap, eigen_mask, mean_map
 from src.scoring.significance import compare_frames
 from src.training.checkpoint_manager import BEST
 from src.training.engine import Precision, predict
@@ -49,8 +49,9 @@ def report(
     network, about, precision, unit_m = estimator.network, estimator.about, estimator.precision, estimator.unit_m
     pairs, name, max_depth_m = announce(data.open(split, limit)), name or estimator.name, about["max_depth_m"]
     left_out = make_allowance(len(pairs), max_bad)
-    has_truth = partial(has_eigen_truth, max_depth_m=max_depth_m)
-    samples = evaluation_samples(pairs, left_out, max_depth_m, has_truth)
+    samples = evaluation_samples(
+        pairs, left_out, max_depth_m, lambda truth_m: bool(eigen_mask(truth_m, max_depth_m).any())
+    )
     bar = tqdm(samples, total=len(pairs), desc=f"evaluating on {data.kind} {split}", **bar_options())
     baseline = average_depth(data, split, limit, max_depth_m)
     scores = evaluation.evaluate(
@@ -61,7 +62,8 @@ def report(
         mean_map=baseline,
         save=partial(evaluation.save_as_png, save_png) if save_png else None,
     )
-    readable = [index for index in range(len(pairs)) if index not in {*left_out.reasons, *left_out.empty}]
+    unscored = {*left_out.reasons, *left_out.empty}
+    readable = [index for index in range(len(pairs)) if index not in unscored]
     trained = data.count_trained(about, split, Subset(pairs, readable))
     result = evaluation.summarize_scores(
         scores,

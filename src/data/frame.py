@@ -48,7 +48,7 @@ class Placement(NamedTuple):
 def place(camera: Intrinsics, size_px: tuple[int, int] | None = None) -> Placement:
     """Choose the size at which a frame's focal length is near that of the training camera, NYU's at 224x224.
 
-    The sides are multiples of 32 within `SIDES_PX`, the shorter one of a frame longer than 14:3 below; `scale`
+    The sides are multiples of 32 within `SIDES_PX`, the shorter one of a very long frame below; `scale`
     corrects for the rest. For a batch of one `size_px` (width, height), the frame is cropped to that aspect around its
     centre, and enlarged where it is smaller.
 

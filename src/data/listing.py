@@ -97,7 +97,7 @@ class ListedPairs:
         if bits in FULL_SCALE and stored.max(where=stored < full, initial=0) < SENTINEL_GAP * full:
             stored = np.where(stored == full, 0, stored)
         with np.errstate(all="ignore"):  # a float file may hold any value
-            depth_m = np.nan_to_num(stored / np.float32(self.units_per_m[bits]), nan=0.0, posinf=0.0, neginf=0.0)
+            depth_m = np.nan_to_num(stored / np.float32(self.units_per_m[bits]), nan=0.0, posinf=0.0).clip(min=0)
         valid = (depth_m > 0) & (depth_m < self.max_depth_m)
         top, bottom, left, right = self.border_px
         inside = np.zeros_like(valid)
@@ -117,7 +117,7 @@ class ListedPairs:
             height, width = stored.shape
             image, camera = shrink_image(photo.image, width, height), photo.camera.resized(width, height)
             photo = Photo(image, camera, photo.focal_from)
-        elif stored.size < height * width:
+        elif stored.shape != (height, width):
             stored = np.asarray(Image.fromarray(stored).resize((width, height), Image.Resampling.NEAREST))
         return photo, stored
 

@@ -83,7 +83,7 @@ def locate_nyu() -> tuple[Path | None, str]:
     """
     if root := find_nyu(KAGGLE_MOUNT):
         return root, f"Kaggle's mount {root}"
-    cache = Path(os.environ.get("KAGGLEHUB_CACHE", Path.home() / ".cache" / "kagglehub"))
+    cache = Path(os.environ.get("KAGGLEHUB_CACHE", os.path.expanduser("~/.cache/kagglehub")))
     dataset = cache / "datasets" / KAGGLE_HANDLE
     for marker in sorted(dataset.glob("*.complete"), reverse=True):  # kagglehub's mark of a complete version
         if root := find_nyu(dataset / "versions" / marker.stem):

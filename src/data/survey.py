@@ -37,7 +37,7 @@ class Survey:
 def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter) -> Survey:
     """Read every frame once; an unreadable one becomes a problem in the result, not an error."""
     result = Survey()
-    depths, shares = [np.zeros(0, np.float32)], dict[str, float]()
+    depths, shares = [np.zeros(0, np.float32)], list[tuple[str, float]]()  # a photo may be listed twice
     totals, counts = np.zeros((2, GRID * GRID))
     for index in progress(range(len(pairs))):
         try:
@@ -50,7 +50,7 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
         height, width = frame.valid.shape
         result.sizes_px[width, height] += 1
         valid_m = frame.depth_m[frame.valid]
-        shares[pairs.names[index]] = float(frame.valid.mean())
+        shares.append((pairs.names[index], float(frame.valid.mean())))
         if len(valid_m) and np.ptp(valid_m) < 0.01:
             result.problems.append(f"{pairs.names[index]}: its depth is the same everywhere.")
         cells = (np.arange(height) * GRID // height)[:, None] * GRID + np.arange(width) * GRID // width
@@ -65,11 +65,11 @@ def survey(pairs: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]] = it
         result.mean_map_m = (totals / counts).reshape(GRID, GRID)
     depth_m = np.concatenate(depths)
     if shares:
-        least = 0.1 * np.median(list(shares.values()))  # of sparse depth, all frames have few pixels
-        few = ((name, share) for name, share in shares.items() if share <= least)
-        result.problems += [f"{name}: only {share:.1%} of its depth is valid." for name, share in few]
+        least = 0.1 * np.median([share for _, share in shares])  # of sparse depth, all frames have few pixels
+        few = [f"{name}: only {share:.1%} of its depth is valid." for name, share in shares if share <= least]
+        result.problems += few
     if len(depth_m):
-        result.valid = float(np.mean(list(shares.values())))
+        result.valid = float(np.mean([share for _, share in shares]))
         result.depth_m = {"mean": float(depth_m.mean()), "min": float(depth_m.min()), "max": float(depth_m.max())}
         values = np.percentile(depth_m, PERCENTILES)
         result.depth_m |= {f"p{p}": float(value) for p, value in zip(PERCENTILES, values, strict=True)}

@@ -136,11 +136,6 @@ def eigen_mask(truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> Tensor:
     return mask & (truth_m > MIN_DEPTH_M) & (truth_m < max_depth_m)
 
 
-def has_eigen_truth(truth_m: Tensor, max_depth_m: float = MAX_DEPTH_M) -> bool:
-    """Tell whether a frame has a pixel that `eigen` scores."""
-    return bool(eigen_mask(truth_m, max_depth_m).any())
-
-
 def ssim_mse(prediction: Tensor, target: Tensor, measured: Tensor) -> Measures:
     """SSIM (data range 1) and mean squared error of one image over its measured pixels.
 

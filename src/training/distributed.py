@@ -80,7 +80,7 @@ def world_size() -> int:
 
 def rank() -> int:
     """Return the number of this process, from 0; torchrun's, so that it holds after the group is destroyed."""
-    return int(os.environ["RANK"]) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
+    return int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
 
 
 def is_first() -> bool:

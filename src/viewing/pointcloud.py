@@ -23,7 +23,7 @@ class Cloud(NamedTuple):
 def make_cloud(
     image: NDArray[np.uint8], depth_m: NDArray[np.float32], camera: Intrinsics, *, max_points: int = 320_000
 ) -> Cloud:
-    """Make a cloud of at most `max_points` points, all or a regular grid of pixels, (H, W, 3) and (H, W).
+    """Make a cloud of about `max_points` points at most, all or a regular grid of pixels, (H, W, 3) and (H, W).
 
     Left out: pixels without depth (0), and those at the edge of an object, where a resized map interpolates.
     """

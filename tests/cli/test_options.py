@@ -96,7 +96,7 @@ def test_a_bad_preset_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     with pytest.raises(UserError, match="no such file"):
         read_preset(path)
-    for content, message in (("lr: [1", "not YAML"), ("- lr", "got list")):
+    for content, message in (("lr: [1", "not YAML"), ("- lr", "got list"), ("resume: auto", "got the key resume")):
         path.write_text(content)
         with pytest.raises(UserError, match=message):
             read_preset(path)

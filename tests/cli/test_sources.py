@@ -1,3 +1,4 @@
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from conftest import wavy_frame
 from PIL import Image
 
 from src.cli import sources
+from src.cli.data import open_data
 from src.cli.network import choose_split
 from src.cli.sources import Data, choose_data, join_keys
 from src.cli.training import order_frames
@@ -132,7 +134,11 @@ def test_a_folder_of_images_and_depth_is_paired_by_name_and_split(
         pairs = data.open(split)
         assert "".join(sorted(Path(name).name[0] for name in pairs.names)) == numbers
         assert (pairs[0].depth_m == 2.5).all()
-    assert "1 photos have no depth" in capsys.readouterr().err
+    typed = {"typed": {"validation"}, "data": "folder", "data_dir": tmp_path, "validation": 0.1}
+    open_data(Namespace(**typed, depth_scale=None, fov=None))
+    said = capsys.readouterr()
+    assert "1 photos have no depth" in said.err
+    assert ("no effect on your folder: --validation" in said.out) == ("val" in data.listed)
 
 
 def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:

@@ -101,11 +101,14 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_unreachable_kaggle(
     modules: Path, monkeypatch: pytest.MonkeyPatch, head: str, limit_s: float, reason: str
 ) -> None:
+    monkeypatch.delenv("KAGGLEHUB_CACHE", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as of `docker run --user 1234`
     (modules / "requests.py").write_text(f"import time\n\ndef head(url, timeout):\n    {head}\n")
     (modules / "kagglehub.py").write_text("def dataset_download(handle): open('asked', 'w')")
     monkeypatch.chdir(modules)
     monkeypatch.setattr(nyu, "REACH_TIMEOUT_S", limit_s)
-    assert download_nyu() == (None, f"https://www.kaggle.com cannot be reached ({reason})")
+    assert locate_nyu() == (None, f"https://www.kaggle.com cannot be reached ({reason})")
     assert not Path("asked").exists()
 
 

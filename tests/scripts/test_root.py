@@ -90,9 +90,10 @@ def test_a_backend_of_a_notebook_is_not_inherited_and_garbage_is_collected() -> 
     [
         ("KeyboardInterrupt", "\nstopped\n"),
         ("ModuleNotFoundError(name='x')", "error: x is not installed. Run: pip install -r requirements.txt\n"),
+        ("OSError(13, 'Denied', 'x')", "error: x: Denied. Check the path and its permissions.\n"),
     ],
 )
-def test_ctrl_c_and_a_missing_package_cost_one_line(raised: str, printed: str) -> None:
+def test_ctrl_c_a_missing_package_and_a_refused_path_cost_one_line(raised: str, printed: str) -> None:
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, 'scripts'); import _root; raise {raised}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode and done.stderr == printed

@@ -78,6 +78,8 @@ def test_a_sweep_reports_resumes_and_skips(runs_inside: None, script: Script, tr
     assert "--epochs 2, got None" in script(*command, status=2).stderr
     Path("empty").mkdir()
     assert "--presets empty" in script("sweep.py", "--presets", "empty", status=2).stderr
+    idle = script("sweep.py", "--presets", "presets/short", "--short-epochs", 1, status=2)
+    assert "--short-epochs: got no .yaml file in presets/short/short" in idle.stderr
     own = ("--data", "csv", "--data-dir", tmp_path / "pairs.csv", "--validation", 0, "--out", "own")
     Image.new("RGB", (64, 48)).save("x.png")
     np.save("x.npy", np.full((48, 64), 2.0))
@@ -86,10 +88,13 @@ def test_a_sweep_reports_resumes_and_skips(runs_inside: None, script: Script, tr
     assert "--validation 0: these data have no test frames" in refused.stderr
 
 
-def test_runs_are_sorted_by_rate_then_plain_augmented_averaged() -> None:
+def test_runs_are_sorted_by_rate_then_plain_augmented_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     presets = sorted((ROOT / "configs" / "original").glob("*.yaml"), key=sweep.sort_key)
     names = ["lr-2e-4", "lr-2e-3-plain", "lr-2e-3", "lr-2e-3-swa", "lr-8e-3"]
     assert [preset.stem for preset in presets] == names
+    Path("x.yaml").write_text("swa: null\n")
+    assert sweep.sort_key(Path("x.yaml")) == (0.002, 0, False, "x")
 
 
 def test_a_run_that_diverges_does_not_end_the_sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def test_two_processes_make_the_steps_of_one(together: list[dict[str, Any]], cas
         torch.testing.assert_close(first["weights"][key], weight, rtol=0, atol=1e-3 * moved + 1e-9)
 
 
+def test_a_world_size_of_another_program_makes_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    assert distributed.is_first()
+
+
 def test_processes_agree_and_exchange_values(together: list[dict[str, Any]]) -> None:
     for rank, results in enumerate(together):
         assert results["position"] == (rank, 2, rank == 0)
