@@ -32,6 +32,8 @@ def main() -> None:
     other = options.compare and open_network(options.compare, options.weights, options)
     if other:
         check_comparable(estimator, other)
+    if options.save_png and any((options.save_png / name).exists() for name in ("predictions", "truth")):
+        raise UserError(f"--save-png {options.save_png}: holds predictions or truth already. Name another folder.")
     if options.save_png and estimator.unit_m is None:
         raise UserError(f"--save-png: {estimator.name} predicts no metres. Leave it out.")
     data = open_its_data(estimator.about, options)

@@ -111,11 +111,13 @@ def name_results(inputs: Sequence[str | Path]) -> list[str]:
 
 
 def keep_inputs(inputs: Sequence[str | Path], folder: Path) -> None:
-    """Refuse, before anything is written, results that would replace one of the inputs."""
-    results = {(folder / f"{name}_{kind}").resolve() for name in name_results(inputs) for kind in RESULTS}
-    for path in (source for source in inputs if isinstance(source, Path)):
-        if path.resolve() in results:
-            raise UserError(f"--out {folder}: results would replace the input {path}. Name another folder.")
+    """Refuse, before anything is written, results that would replace an input, or a file beside one, such as truth."""
+    results = [(folder / f"{name}_{kind}").resolve() for name in name_results(inputs) for kind in RESULTS]
+    paths = [source.resolve() for source in inputs if isinstance(source, Path)]
+    is_beside = folder.resolve() in {path.parent for path in paths}
+    for path in results:
+        if path in paths or (is_beside and path.exists()):
+            raise UserError(f"--out {folder}: results would replace {path.name} there. Name another folder.")
 
 
 def write_results(

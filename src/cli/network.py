@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from src.choices import PLUS_ROOMS
 from src.cli.data import open_data
-from src.cli.sources import Data
+from src.cli.sources import Data, choose_data, count_known
 from src.conventions import MAX_DEPTH_M, UserError
 from src.estimator import DepthEstimator
 
@@ -60,11 +60,22 @@ def open_its_data(about: dict[str, Any], options: Namespace) -> Data:
         options.data_dir = known_folder(trained)
     if options.validation is None:
         options.validation = trained["validation"]
-    is_same = options.data_dir is not None and str(options.data_dir.resolve()) == trained.get("data_dir")
-    for name in ("depth_scale", "fov"):
-        if is_same and getattr(options, name) is None:
-            setattr(options, name, trained.get(name))
+    as_trained = {name: getattr(options, name) or trained.get(name) for name in ("depth_scale", "fov")}
+    if options.data_dir and any(as_trained.values()) and _are_those_of_its_training(about, options, **as_trained):
+        vars(options).update(as_trained)
     return open_data(options, about["max_depth_m"])
+
+
+def _are_those_of_its_training(about: dict[str, Any], options: Namespace, depth_scale: float, fov: float) -> bool:
+    """Tell whether the data are those of a network's training, or a copy, of which it knows a quarter of the frames."""
+    if str(options.data_dir.resolve()) == about["options"].get("data_dir"):
+        return True
+    settings = {"depth_scale": depth_scale, "fov_deg": fov, "max_depth_m": about["max_depth_m"]}
+    try:
+        frames = choose_data(options.data, options.data_dir, validation=options.validation, **settings).open("train")
+    except UserError:  # other data may not be readable in that unit
+        return False
+    return count_known(about, frames) >= len(frames) / 4
 
 
 def choose_split(asked: str | None, data: Data, about: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ DEPTH_SUFFIXES = (".npy", ".png", ".tif", ".tiff", ".pgm", ".pfm")
 
 def is_paired_folder(folder: Path) -> bool:
     """Tell whether a folder has `images/` and `depth/`, or sub-folders of splits that have them."""
-    return any(os.path.isdir(base / "images") and os.path.isdir(base / "depth") for base in _bases(folder))
+    return any(map(_is_paired, _bases(folder)))
 
 
 def read_folder(folder: Path) -> dict[str, list[Row]]:
@@ -39,6 +39,11 @@ def read_folder(folder: Path) -> dict[str, list[Row]]:
             scene = sys.intern(path.parent.as_posix() if path.parent.name else base.name)
             row = Row(str(image.relative_to(folder)), str((base / "depth" / depth).relative_to(folder)), scene)
             splits.setdefault(split, []).append(row)
+    if "" in splits and len(splits) > 1:
+        raise UserError(
+            f"{folder}: got {splits[''][0].image} beside folders named after splits, expected every photo in one of "
+            f"these ({', '.join(SPLIT_NAMES)}). Move or rename its folder."
+        )
     count = sum(map(len, splits.values()))
     if not count:
         raise UserError(
@@ -53,8 +58,13 @@ def read_folder(folder: Path) -> dict[str, list[Row]]:
 def _bases(folder: Path) -> list[Path]:
     if not os.path.isdir(folder):
         return [folder]
-    with os.scandir(folder) as entries:
-        return [folder, *(folder / entry.name for entry in entries if entry.name.lower() in SPLIT_NAMES)]
+    below = [folder / name for name in os.listdir(folder)]
+    splits = [base for base in below if base.name.lower() in SPLIT_NAMES and _is_paired(base)]
+    return [folder, *([base for base in below if _is_paired(base)] if splits else [])]
+
+
+def _is_paired(folder: Path) -> bool:
+    return os.path.isdir(folder / "images") and os.path.isdir(folder / "depth")
 
 
 def _files(folder: Path, suffixes: Container[str]) -> Iterator[Path]:

@@ -22,7 +22,9 @@ from src.data.photos import Photo, to_photo
 FULL_SCALE = {8: 255.0, 16: 65535.0}
 LARGEST = 1.0, 255.0, 65535.0  # of a file that was normalised per image
 SENTINEL_GAP = 0.9
-"""A full-scale value means "not measured" where no other value reaches this share of it."""
+"""A full-scale value means "not measured" where no other value reaches this share of it, and always of 16 bits."""
+
+CLIPPED_SHARE = 0.1  # of 16-bit pixels at full scale: with more, depth was clipped there, not normalised to it
 
 LIKELY_UNITS = (1000, 1, 100, 256, 4000, 5000, 6553.5, 8000, 10_000)
 """Per metre: millimetres, metres, centimetres; KITTI, Matterport3D, TUM, Replica, SUN RGB-D, some RealSense cameras."""
@@ -86,16 +88,22 @@ class ListedPairs:
         unit = self.units_per_m[bits]
         return f"{bits}-bit, metres" if unit == 1 else f"{bits}-bit, {unit:g} units a metre"
 
-    def _read(self, row: Row) -> tuple[Frame, int, str]:
-        """Read one frame, the bits per pixel of its depth, and where its focal length is from."""
+    def _read(self, row: Row) -> tuple[Frame, int, str, float]:
+        """Read one frame, the bits per pixel of its depth, where its focal length is from, and the largest measured."""
         file = open_image(self._locate(row.image))
         photo = to_photo(file, str(self.root / row.image), fov_deg=self.fov_deg, listed_fov_deg=row.fov_deg)
         stored, bits = read_depth(self._locate(row.depth), file)
         self._describe(row, bits)
         photo, stored = self._match(photo, stored, row)
         full = FULL_SCALE.get(bits, np.inf)
-        if bits in FULL_SCALE and stored.max(where=stored < full, initial=0) < SENTINEL_GAP * full:
-            stored = np.where(stored == full, 0, stored)
+        below = np.where(stored == full, 0, stored)
+        largest = below.max(where=np.isfinite(below), initial=0)
+        share = np.mean(stored == full) if bits in FULL_SCALE else 0.0
+        is_sentinel = largest < SENTINEL_GAP * full
+        if share and not is_sentinel and not (bits == 16 and share > CLIPPED_SHARE):
+            largest = full
+        if bits == 16 or (share and is_sentinel):
+            stored = below
         with np.errstate(all="ignore"):  # a float file may hold any value
             depth_m = np.nan_to_num(stored / np.float32(self.units_per_m[bits]), nan=0.0, posinf=0.0).clip(min=0)
         valid = (depth_m > 0) & (depth_m < self.max_depth_m)
@@ -103,7 +111,7 @@ class ListedPairs:
         inside = np.zeros_like(valid)
         inside[top : len(valid) - bottom, left : valid.shape[1] - right] = True
         camera = self.camera.resized(*valid.shape[::-1]) if self.camera else photo.camera
-        return Frame(photo.image, depth_m, valid & inside, camera), bits, photo.focal_from
+        return Frame(photo.image, depth_m, valid & inside, camera), bits, photo.focal_from, largest
 
     def _match(self, photo: Photo, stored: NDArray[np.float32], row: Row) -> tuple[Photo, NDArray[np.float32]]:
         """Bring photo and depth of one aspect to the larger size; each value of the depth covers its part."""
@@ -183,12 +191,11 @@ class ListedPairs:
         errors: list[UserError] = []
         for index in evenly_spaced(len(self.rows), FRAMES_TO_CHECK):
             try:
-                frame, bits, origin = self._read(self.rows[index])
+                frame, bits, origin, largest = self._read(self.rows[index])
             except UserError as error:
                 errors.append(error)
                 continue
             measured_m = frame.depth_m[frame.depth_m > 0]
-            largest = measured_m.max(initial=0) * self.units_per_m[bits]
             full = next((value for value in LARGEST if np.isclose(largest, value, rtol=1e-6)), 0)
             sample.append((frame.camera, bits, origin, measured_m[::97], frame.valid.mean(), full))
         if errors and not sample:

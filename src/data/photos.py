@@ -17,14 +17,16 @@ from src.data.frame import shrink_image
 from src.data.images import FORMATS, open_image, to_rgb
 
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-PHOTO_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+PHOTO_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 PHOTO_SUFFIXES |= HEIF_SUFFIXES if "HEIF" in FORMATS else set()
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 )
 SMALLEST_PX = 16  # shortest side of a photo that shows anything
 
-LONGEST_MM = 5000  # of a lens; 65535 stands for an unknown one
+EXIF_ANGLES_DEG = 3.2, 150  # of cameras along the longer side; EXIF of others is damaged, or was kept by a tool
 DIAGONAL_MM = math.hypot(36, 24)
 """Of the film that a "35 mm equivalent" focal length refers to (CIPA DCG-001)."""
 
@@ -142,8 +144,8 @@ def read_focal_px(image: Image.Image) -> float | None:
     try:
         exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
         equivalent_mm = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
-        if 0 < equivalent_mm < LONGEST_MM:
-            return math.hypot(*image.size) * equivalent_mm / DIAGONAL_MM
+        if focal_px := _possible(math.hypot(*image.size) * equivalent_mm / DIAGONAL_MM, image):
+            return focal_px
         focal_mm = float(exif.get(ExifTags.Base.FocalLength, 0))
         px_per_unit = float(exif.get(ExifTags.Base.FocalPlaneXResolution, 0))
         unit_mm = {2: 25.4, 3: 10.0, 4: 1.0}[exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2)]
@@ -153,4 +155,11 @@ def read_focal_px(image: Image.Image) -> float | None:
         focal_px = focal_mm * px_per_unit / unit_mm * max(image.size) / max(width_px, height_px)
     except Exception:  # Pillow raises many classes for damaged EXIF, and a photo without it is still a photo
         return None
-    return focal_px if math.isfinite(focal_px) and focal_px > 0 else None
+    return _possible(focal_px, image)
+
+
+def _possible(focal_px: float, image: Image.Image) -> float | None:
+    """Return a focal length that a camera of `EXIF_ANGLES_DEG` along the longer side has, else None."""
+    least_deg, most_deg = EXIF_ANGLES_DEG
+    angle_deg = math.degrees(2 * math.atan2(max(image.size) / 2, focal_px))
+    return focal_px if least_deg <= angle_deg <= most_deg else None

@@ -141,6 +141,17 @@ def test_a_folder_of_images_and_depth_is_paired_by_name_and_split(
     assert ("no effect on your folder: --validation" in said.out) == ("val" in data.listed)
 
 
+@pytest.mark.parametrize("template", ["{kind}/{split}", "{split}/{kind}"])
+def test_a_split_of_an_unknown_name_is_not_trained_on(tmp_path: Path, template: str) -> None:
+    for split in ("train", "eval"):
+        for kind in ("images", "depth"):
+            folder = tmp_path / template.format(kind=kind, split=split)
+            folder.mkdir(parents=True)
+            Image.new("L", (64, 48)).save(folder / "0.png")
+    with pytest.raises(UserError, match=r"eval.*expected every photo in one of these"):
+        choose_data("folder", tmp_path).open("train")
+
+
 def test_a_folder_has_a_test_split_of_its_own(tmp_path: Path) -> None:
     for split in ("train", "Test"):
         for kind in ("images", "depth"):

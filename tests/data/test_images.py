@@ -215,7 +215,13 @@ def test_the_focal_length_comes_from_fov_then_exif_then_nyu(tmp_path: Path) -> N
     # 5 mm on a sensor of 4 px per mm (40 per cm): 20 px.
     by_plane = save(tmp_path / "x.jpg", image, exif=exif(**plane))
     assert read_photo(by_plane).camera.fx_px == pytest.approx(20)
-    for tags in ({}, {"equivalent_mm": 65535}, {**plane, "unit": 9}, {**plane, "focal_mm": -5.0}):
+    for tags in (
+        {},
+        {"equivalent_mm": 65535},
+        {**plane, "unit": 9},
+        {**plane, "focal_mm": -5.0},
+        {**plane, "per_unit": 1e5},
+    ):
         photo = read_photo(save(tmp_path / "x.jpg", image, exif=exif(**tags)))
         assert photo.focal_from == "assumed"
         assert photo.camera.fx_px == pytest.approx(64 * NYU_INTRINSICS.fx_px / 640)

@@ -40,10 +40,11 @@ def test_two_networks_are_compared_on_the_same_frames(script: Script, finished_r
     done = script("evaluate.py", *compared, *options)
     assert "run/best.pt (raw) and run/last.pt (raw) on the same 3 frames" in done.stdout
     result, other = (json.loads(Path(p).read_text()) for p in ("a.json", "out/compared/evaluation-nyu-test.json"))
+    assert "png: holds predictions or truth already" in script("evaluate.py", *compared, *options, status=2).stderr
     content = checkpoint.load(finished_run / "last.pt")
     content["about"]["max_depth_m"] = 20.0
     checkpoint.save(finished_run / "last.pt", **content)
-    assert "got networks of 10 and 20 m" in script("evaluate.py", *compared, *options, status=2).stderr
+    assert "got networks of 10 and 20 m" in script("evaluate.py", *compared[:-1], "x", *options, status=2).stderr
     d1 = result["compared"]["eigen_d1"]
     assert (d1["first"], d1["second"]) == tuple(r["protocols"]["eigen"]["d1"] for r in (result, other))
     assert len(list(Path("png/predictions").iterdir())) == 3

@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 import trimesh
-from conftest import Script, exif, wavy_frame
+from conftest import Script, wavy_frame
 from PIL import Image
 
 from predict import delayed, name_results
@@ -54,7 +54,7 @@ def test_a_folder_with_one_bad_file(script: Script) -> None:
     assert np.abs(millimetres / 1000 - depth_m).max() < 0.00051
 
 
-def test_mistakes_are_one_line(script: Script) -> None:
+def test_mistakes_are_one_line(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("x.jpg", "x_depth.png"):
         Image.fromarray(wavy_frame(1)[0]).save(name)
     for arguments, message in (
@@ -66,15 +66,15 @@ def test_mistakes_are_one_line(script: Script) -> None:
         (("98", "--pointcloud"), "--pointcloud: got 98, expected a photo"),
         (("",), "an empty name: got no such file"),
         (("x.jpg", "--out", "x.jpg"), "--out x.jpg: cannot be written or created"),
-        ((".", "--out", "."), "results would replace the input x_depth.png. Name another folder."),
+        ((".", "--out", "."), "--out .: results would replace x_depth.png there. Name another folder."),
+        (("x.jpg", "--out", "."), "--out .: results would replace x_depth.png there. Name another folder."),
         (("x.jpg", "--pointcloud", "--scale-m", 3), "--scale-m 3: has no effect on a metric network"),
     ):
         error = script("predict.py", *arguments, status=2).stderr
         assert message in error and error.startswith("error: ") and "the others" not in error
     assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["x.jpg", "x_depth.png"]
-    Image.fromarray(wavy_frame(1)[0]).save("moon.jpg", exif=exif(equivalent_mm=4900))
-    done = script("predict.py", "moon.jpg")
-    assert "the PNG ends at 65.535 m" in done.stdout
+    monkeypatch.setattr("src.conventions.MOST_PNG_M", 0.5)
+    assert "the PNG ends at 0.5 m" in script("predict.py", "x.jpg").stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="whose file systems take any name")

@@ -255,9 +255,12 @@ def test_own_frames_are_scored_on_what_was_held_out_in_their_own_unit(script: Sc
     assert "900 units a metre" in done.stdout and "scored on the 2 val frames" in done.stdout
     copy = shutil.copytree(Path(), Path("copy"), ignore=shutil.ignore_patterns("run", "all")) / path.name
     done = script("evaluate.py", "run/best.safetensors", "--data-dir", copy)
-    assert re.search("1000 units a metre.* 63 degrees.*the 2 val frames of csv, truth", done.stdout, re.DOTALL)
+    assert re.search("900 units a metre.* 50 degrees.*the 2 val frames of csv, truth", done.stdout, re.DOTALL)
+    Path("others.csv").write_text("0.jpg,1.png\n1.jpg,2.png\n")  # other pairs, whose unit is not known
+    done = script("evaluate.py", "run/best.safetensors", "--data-dir", "others.csv", "--split", "test")
+    assert re.search("1000 units a metre.* 63 degrees", done.stdout)
     done = script("evaluate.py", "run/best.pt", "--data-dir", copy, "--validation", 0.5, "--split", "val")
-    assert "the 4 val frames of csv, 2 TRAINING FRAMES INCLUDED" in done.stdout
+    assert re.search("900 units.*the 4 val frames of csv, 2 TRAINING FRAMES INCLUDED", done.stdout, re.DOTALL)
     path.unlink()
     for command in (("evaluate.py", "run/best.pt"), ("train.py", "--resume", "run")):
         refused = script(*command, status=2)
