@@ -60,8 +60,9 @@ def open_its_data(about: dict[str, Any], options: Namespace) -> Data:
         options.data_dir = known_folder(trained)
     if options.validation is None:
         options.validation = trained["validation"]
-    as_trained = {name: getattr(options, name) or trained.get(name) for name in ("depth_scale", "fov")}
-    if options.data_dir and any(as_trained.values()) and _are_those_of_its_training(about, options, **as_trained):
+    given = {name: getattr(options, name) for name in ("depth_scale", "fov")}
+    as_trained = {name: value or trained.get(name) for name, value in given.items()}
+    if options.data_dir and as_trained != given and _are_those_of_its_training(about, options, **as_trained):
         vars(options).update(as_trained)
     return open_data(options, about["max_depth_m"])
 
