@@ -83,8 +83,8 @@ def test_a_full_scale_value_with_a_gap_below_means_not_measured(tmp_path: Path, 
 def test_16_bit_depth_clipped_at_full_scale_is_not_measured_there(tmp_path: Path) -> None:
     rows = write_pairs(tmp_path, 6)
     for row in rows:
-        stored = np.linspace(65535, 3000, SIZE[0]).round().astype(np.uint16)[:, None].repeat(SIZE[1], axis=1)
-        stored[:9] = 65535  # the sky
+        metres = np.concatenate([np.full(9, 65.535), np.linspace(65, 3, SIZE[0] - 9)])  # the sky, the ground up to it
+        stored = (1000 * metres).round().astype(np.uint16)[:, None].repeat(SIZE[1], axis=1)
         Image.fromarray(stored).save(tmp_path / row.depth)
     frame = ListedPairs(rows, tmp_path, {16: 1000}, max_depth_m=80)[5]
     assert not frame.depth_m[:9].any()
