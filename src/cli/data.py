@@ -25,9 +25,14 @@ LARGE_CACHE_BYTES = 10**9  # from this size on, the size of the cache is printed
 
 def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
     """Choose the data set that the options ask for, and print which one it is."""
+    return introduce(select_data(options, max_depth_m), options)
+
+
+def select_data(options: Namespace, max_depth_m: float) -> Data:
+    """Choose the data set that the options ask for."""
     if (options.data or "").removesuffix(PLUS_ROOMS) in ("auto", "nyu") and options.data_dir is None:
         print("looking for NYU Depth V2 …", flush=True)
-    data = choose_data(
+    return choose_data(
         options.data,
         options.data_dir,
         validation=options.validation,
@@ -37,6 +42,10 @@ def open_data(options: Namespace, max_depth_m: float = MAX_DEPTH_M) -> Data:
         rooms=getattr(options, "rooms", ROOMS["train"]),
         without=getattr(options, "without", None),
     )
+
+
+def introduce(data: Data, options: Namespace) -> Data:
+    """Print which data set was chosen, and which options have no effect on it."""
     name = {"nyu": "NYU Depth V2", "rooms": "generated ROOMS, no real photos"}.get(data.kind, f"your {data.kind}")
     name += " and generated ROOMS" * data.mixed
     idle = idle_options(options, data.name)

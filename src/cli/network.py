@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.choices import PLUS_ROOMS
-from src.cli.data import open_data
-from src.cli.sources import Data, choose_data, count_known
+from src.cli.data import introduce, select_data
+from src.cli.sources import Data
 from src.conventions import MAX_DEPTH_M, UserError
 from src.estimator import DepthEstimator
 
@@ -61,22 +61,13 @@ def open_its_data(about: dict[str, Any], options: Namespace) -> Data:
     if options.validation is None:
         options.validation = trained["validation"]
     given = {name: getattr(options, name) for name in ("depth_scale", "fov")}
-    as_trained = {name: value or trained.get(name) for name, value in given.items()}
-    if options.data_dir and as_trained != given and _are_those_of_its_training(about, options, **as_trained):
-        vars(options).update(as_trained)
-    return open_data(options, about["max_depth_m"])
-
-
-def _are_those_of_its_training(about: dict[str, Any], options: Namespace, depth_scale: float, fov: float) -> bool:
-    """Tell whether the data are those of a network's training, or a copy, of which it knows a quarter of the frames."""
-    if str(options.data_dir.resolve()) == about["options"].get("data_dir"):
-        return True
-    settings = {"depth_scale": depth_scale, "fov_deg": fov, "max_depth_m": about["max_depth_m"]}
-    try:
-        frames = choose_data(options.data, options.data_dir, validation=options.validation, **settings).open("train")
-    except UserError:  # other data may not be readable in that unit
-        return False
-    return count_known(about, frames) >= len(frames) / 4
+    as_trained = {name: value or trained.get(name) for name, value in given.items()} if options.data_dir else given
+    vars(options).update(as_trained)
+    data = select_data(options, about["max_depth_m"])
+    if as_trained != given and not data.is_of_training(about):
+        vars(options).update(given)
+        data = select_data(options, about["max_depth_m"])
+    return introduce(data, options)
 
 
 def choose_split(asked: str | None, data: Data, about: dict[str, Any]) -> str:

@@ -76,6 +76,18 @@ class Data:
         """The splits that were opened, since opening one looks at all of its files."""
         return {}
 
+    def is_of_training(self, about: Mapping[str, Any]) -> bool:
+        """Tell whether a network was trained on this csv or folder, or a copy, a quarter of whose frames it knows."""
+        if self.kind not in ("csv", "folder") or self.root is None:
+            return False
+        if about["options"].get("data_dir") == str(self.root.resolve()):
+            return True
+        try:
+            frames = self.open("train")
+        except UserError:  # other data may not be readable in the training's unit
+            return False
+        return count_known(about, frames) >= len(frames) / 4
+
     def has_seen(self, about: Mapping[str, Any]) -> bool:
         """Tell whether a network, described by `about`, was trained on this csv or folder, or on a copy of it.
 

@@ -96,9 +96,10 @@ class ListedPairs:
         self._describe(row, bits)
         photo, stored = self._match(photo, stored, row)
         full = FULL_SCALE.get(bits, np.inf)
-        below = np.where(stored == full, 0, stored)
+        at_full = stored == full
+        below = np.where(at_full, 0, stored)
         largest = below.max(where=np.isfinite(below), initial=0)
-        share = np.mean(stored == full) if bits in FULL_SCALE else 0.0
+        share = at_full.mean() if bits in FULL_SCALE else 0.0
         is_sentinel = largest < SENTINEL_GAP * full
         if share and not is_sentinel and not (bits == 16 and share > CLIPPED_SHARE):
             largest = full

@@ -56,6 +56,31 @@ def test_eigen_by_hand(median_scaled: bool) -> None:
     assert eigen(prediction, truth, median_scaled=median_scaled) == pytest.approx(expected, rel=1e-4)
 
 
+def ssim_by_hand(x: np.ndarray, y: np.ndarray) -> float:
+    """Wang et al. 2004, 11x11 Gaussian of sigma 1.5, reflected border."""
+    offset = np.arange(-5, 6)
+    line = np.exp(-(offset**2) / (2 * 1.5**2))
+    window = np.outer(line, line) / line.sum() ** 2
+    blurred = []
+    for values in (x, y, x * x, y * y, x * y):
+        padded = np.pad(values, 5, mode="reflect")
+        views = np.lib.stride_tricks.sliding_window_view(padded, (11, 11))
+        blurred.append((views * window).sum(axis=(2, 3)))
+    mx, my, xx, yy, xy = blurred
+    c1, c2 = 0.01**2, 0.03**2
+    top = (2 * mx * my + c1) * (2 * (xy - mx * my) + c2)
+    return float((top / ((mx**2 + my**2 + c1) * (xx - mx**2 + yy - my**2 + c2))).mean())
+
+
+def test_ssim_and_mse_by_hand() -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(56, 56, generator=g)
+    y = (x + 0.2 * torch.rand(56, 56, generator=g)).clamp(0, 1)
+    got = ssim_mse(x, y, torch.ones(56, 56, dtype=torch.bool))
+    assert got["ssim"] == pytest.approx(ssim_by_hand(x.double().numpy(), y.double().numpy()), abs=1e-4)
+    assert got["mse"] == pytest.approx((x - y).square().mean().item(), rel=1e-5)
+
+
 def test_holes_in_the_truth_add_no_similarity() -> None:
     g = torch.Generator().manual_seed(0)
     truth = F.interpolate(torch.rand(1, 1, 9, 9, generator=g), 56, mode="bilinear")[0, 0]

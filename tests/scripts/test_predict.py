@@ -10,6 +10,7 @@ from PIL import Image
 
 from predict import delayed, name_results
 from src.data import video
+from src.estimator import DepthEstimator
 from src.viewing.mp4 import write_video
 
 TIMES_S = [0, 0.04, 2.5]
@@ -73,8 +74,8 @@ def test_mistakes_are_one_line(script: Script, monkeypatch: pytest.MonkeyPatch) 
         error = script("predict.py", *arguments, status=2).stderr
         assert message in error and error.startswith("error: ") and "the others" not in error
     assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["x.jpg", "x_depth.png"]
-    monkeypatch.setattr("src.conventions.MOST_PNG_M", 0.5)
-    assert "the PNG ends at 0.5 m" in script("predict.py", "x.jpg").stdout
+    monkeypatch.setattr(DepthEstimator, "estimate", lambda _, photo: np.full(photo.image.shape[:2], 70, np.float32))
+    assert "the PNG ends at 65.535 m" in script("predict.py", "x.jpg").stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="whose file systems take any name")
